@@ -88,6 +88,19 @@ pub enum Added {
     },
     /// The owner has a living secret of this name already, or the robot's slot is taken. Nothing was changed.
     Taken,
+    /// The owner has as many as there is room for. Nothing was changed.
+    Full,
+}
+
+/// How many living secrets of a kind an owner may have, the new one among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Any number.
+    Any,
+    /// So many: the longest unused are revoked for a new one, and of those that ended, [`MOST_ENDED`] stay.
+    Evict(u32),
+    /// So many: there is no other.
+    Refuse(u32),
 }
 
 /// What came of a change.
@@ -128,18 +141,28 @@ pub trait Secrets: Send + Sync {
     /// [`Failure`].
     async fn get(&self, id: &SecretId) -> Result<Option<Found>, Failure>;
 
-    /// Keeps a secret. What ended, also by its owner's epoch, gives its name and slot away. `most` is how many living ones of its kind the
-    /// owner may have after it: the longest unused are revoked for it, and of those that ended, [`MOST_ENDED`] stay.
+    /// Keeps a secret. What ended, also by its owner's epoch, gives its name and slot away.
     ///
     /// # Errors
     /// [`Failure`]; then it may be kept all the same, and nobody was given it.
-    async fn add(&self, secret: &Kept, most: Option<u32>, now: OffsetDateTime) -> Result<Added, Failure>;
+    async fn add(&self, secret: &Kept, room: Room, now: OffsetDateTime) -> Result<Added, Failure>;
 
     /// Lists secrets by id, at most `count`, beginning behind `after`. Those that are revoked or expired are in it.
     ///
     /// # Errors
     /// [`Failure`].
     async fn list(&self, whose: &Whose, after: Option<&SecretId>, count: u32) -> Result<Vec<Kept>, Failure>;
+
+    /// Lists an account's secrets of a kind that nothing has ended at this moment, by id, at most `count`, beginning behind `after`.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn living(
+        &self,
+        whose: (&Account, SecretKind),
+        page: (Option<&SecretId>, u32),
+        now: OffsetDateTime,
+    ) -> Result<Vec<Kept>, Failure>;
 
     /// Puts a changed secret (its name, limits, end; its hash, last four characters and when it was made) in place of the one of the same id, if that still has version `seen`.
     ///

@@ -28,6 +28,19 @@ impl Lasting {
         self.within(self.store.list(whose, after, count)).await
     }
 
+    /// An account's personal secrets that nothing has ended, by id, at most `count`, beginning behind `after`.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub async fn living_personal(
+        &self,
+        account: &Account,
+        page: (Option<&SecretId>, u32),
+        now: OffsetDateTime,
+    ) -> Result<Vec<Kept>, Failure> {
+        self.within(self.store.living((account, SecretKind::Personal), page, now)).await
+    }
+
     /// Ends a secret for good.
     ///
     /// # Errors

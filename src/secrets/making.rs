@@ -13,12 +13,14 @@ use super::{Expires, Lasting};
 use crate::identity::{Account, AccountState, Identity, LookUp};
 use crate::random;
 use crate::records::{
-    Added, Bound, Changed, Epoch, Kept, Limits, Owner, Robot, RobotName, SecretId, SecretKind, Slot, Version,
+    Added, Bound, Changed, Epoch, Kept, Limits, Owner, Robot, RobotName, Room, SecretId, SecretKind, Slot, Version,
 };
 use crate::secret::lasting::LastingSecret;
 
 /// The refresh tokens that an account may have; the longest unused goes for a new one. Build jobs log in all day.
 pub const MOST_REFRESH: u32 = 50;
+/// The personal secrets that an account may have at once.
+pub const MOST_PERSONAL: u32 = 200;
 /// The sessions that a workload's account may have; the longest unused goes for a new one. A pipeline of many jobs is one account.
 pub const MOST_SESSIONS: u32 = 1_000;
 /// How long a refresh token may rest unused.
@@ -58,7 +60,9 @@ impl Lasting {
     pub async fn make_personal(&self, owner: LookUp, new: New, now: OffsetDateTime) -> Result<Made, NotMade> {
         let owner = known(owner, now)?;
         let ends = new.expires.ok_or(NotMade::NoEnd)?.end(self.settings.longest, now)?;
-        let draft = Draft { kind: SecretKind::Personal, ends, idle: None, new, most: None };
+        // None has to go for a new one: a machine that nobody thinks of at the moment would be locked out.
+        let room = Room::Refuse(MOST_PERSONAL);
+        let draft = Draft { kind: SecretKind::Personal, ends, idle: None, new, room };
         self.make(owner.0, &owner.1, draft, now).await
     }
 
@@ -77,7 +81,7 @@ impl Lasting {
                 Slot::Two => "service secret 2",
             };
             let new = New { name: name.to_owned(), expires: Some(expires), limits: Limits::default(), maker: None };
-            let draft = Draft { kind: SecretKind::Personal, ends, idle: None, new, most: None };
+            let draft = Draft { kind: SecretKind::Personal, ends, idle: None, new, room: Room::Any };
             match self.make(account.clone(), &owner, draft, now).await {
                 Err(NotMade::NameTaken) => {}
                 made => return made,
@@ -153,7 +157,8 @@ impl Lasting {
         };
         let new = New { name: format!("{name} {}", new_id()?.0), expires: None, limits, maker: login.account.clone() };
         let ends = Expires::In(life).end(None, now)?;
-        let draft = Draft { kind: SecretKind::Refresh, ends, idle: Some(REFRESH_IDLE), new, most: Some(MOST_REFRESH) };
+        let draft =
+            Draft { kind: SecretKind::Refresh, ends, idle: Some(REFRESH_IDLE), new, room: Room::Evict(MOST_REFRESH) };
         self.make(owner.0, &owner.1, draft, now).await
     }
 
@@ -174,7 +179,7 @@ impl Lasting {
         let new = New { name: format!("{short} {}", new_id()?.0), expires: None, limits, maker: Some(account.clone()) };
         let epoch = self.within(self.store.epoch(&account)).await?;
         let owner = Owner::Workload { entry, account, labels: Arc::clone(&login.labels) };
-        let draft = Draft { kind: SecretKind::Session, ends, idle: None, new, most: Some(MOST_SESSIONS) };
+        let draft = Draft { kind: SecretKind::Session, ends, idle: None, new, room: Room::Evict(MOST_SESSIONS) };
         self.add(owner, epoch, draft, now).await
     }
 
@@ -254,7 +259,7 @@ impl Lasting {
         now: OffsetDateTime,
     ) -> Result<Made, NotMade> {
         let epoch = self.within(self.store.epoch(&robot_account(name)?)).await?;
-        let draft = Draft { kind: SecretKind::Robot, ends, idle: None, new, most: None };
+        let draft = Draft { kind: SecretKind::Robot, ends, idle: None, new, room: Room::Any };
         self.add(Owner::Robot { name: name.clone(), slot }, epoch, draft, now).await
     }
 
@@ -272,7 +277,7 @@ impl Lasting {
     }
 
     async fn add(&self, owner: Owner, epoch: Epoch, draft: Draft, now: OffsetDateTime) -> Result<Made, NotMade> {
-        let Draft { kind, ends, idle, new, most } = draft;
+        let Draft { kind, ends, idle, new, room } = draft;
         check(&new)?;
         let New { name, expires: _, limits, maker } = new;
         let secret = LastingSecret::draw(kind)?;
@@ -293,9 +298,10 @@ impl Lasting {
             last_use: None,
             version: Version(1),
         };
-        match self.within(self.store.add(&kept, most, now)).await? {
+        match self.within(self.store.add(&kept, room, now)).await? {
             Added::Kept { evicted } => Ok(Made { secret, kept, evicted }),
             Added::Taken => Err(NotMade::NameTaken),
+            Added::Full => Err(NotMade::TooMany),
         }
     }
 }
@@ -306,7 +312,7 @@ struct Draft {
     ends: Option<OffsetDateTime>,
     idle: Option<Duration>,
     new: New,
-    most: Option<u32>,
+    room: Room,
 }
 
 /// How many parts a repository's name may have that a secret which only pulls is for: a star stands for one.

@@ -37,7 +37,7 @@ pub use device::{
     Polled, Said, UserCode, Waiting,
 };
 pub use expires::{Expires, NoExpiry, length};
-pub use making::{MOST_REFRESH, MOST_SESSIONS, Made, New, pull_only};
+pub use making::{MOST_PERSONAL, MOST_REFRESH, MOST_SESSIONS, Made, New, pull_only};
 pub(crate) use names::is_robots;
 pub use names::{robot_account, robot_name};
 pub use not_made::NotMade;

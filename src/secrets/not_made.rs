@@ -2,6 +2,7 @@
 
 use policy::cut::NotACut;
 
+use super::making::MOST_PERSONAL;
 use crate::identity::Closed;
 use crate::random;
 use crate::records::Failure;
@@ -53,6 +54,11 @@ pub enum NotMade {
     /// The owner has one of this name.
     #[error("there is a living secret of this name already; take another name, or revoke that one")]
     NameTaken,
+    /// The account has as many as it may have.
+    #[error(
+        "an account has at most {MOST_PERSONAL} living secrets of its own, and this one has as many; revoke one that nobody uses"
+    )]
+    TooMany,
     /// What it may do cannot be read.
     #[error("{0}")]
     Limits(#[from] NotACut),

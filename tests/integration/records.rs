@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dockwarden::app::Reload;
 use dockwarden::records::persons::{Person, PersonId};
-use dockwarden::records::{Failure, Presented, Records, Settings, Version, Whose, back_up, open, restore};
+use dockwarden::records::{Failure, Presented, Records, Room, Settings, Version, Whose, back_up, open, restore};
 
 use crate::bed::{ALICE, ALICE_HASH, Bed, Folder, NOBODY};
 use crate::stores::{account, at, conforms, hash, personal, survives_being_killed};
@@ -41,7 +41,7 @@ async fn the_file_is_made_for_our_eyes_only() {
     let records = sqlite(&file);
     assert!(!file.exists(), "nothing is made before it is needed");
     records.prepare().await.unwrap();
-    records.add(&personal("a", "alice"), None, at(1)).await.unwrap();
+    records.add(&personal("a", "alice"), Room::Any, at(1)).await.unwrap();
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
@@ -81,7 +81,7 @@ async fn restoring_a_backup_ends_every_secret() {
     let (file, backup) = (folder.path().join("dockwarden.db"), folder.path().join("backup.db"));
     let settings = Settings::sqlite(file.clone());
     let records = sqlite(&file);
-    records.add(&personal("kept", "alice"), None, at(1)).await.unwrap();
+    records.add(&personal("kept", "alice"), Room::Any, at(1)).await.unwrap();
     records.make_user(&account("olga"), "{}").await.unwrap();
     let person =
         Person { id: PersonId::of(&["p"]), account: account("ada"), text: "{}".to_owned(), version: Version(1) };
@@ -94,7 +94,7 @@ async fn restoring_a_backup_ends_every_secret() {
     let again = back_up(&settings, &backup).await.unwrap_err().to_string();
     assert!(again.contains("a backup never overwrites one"), "{again}");
     records.revoke(&personal("kept", "alice").id, at(2)).await.unwrap();
-    records.add(&personal("later", "alice"), None, at(2)).await.unwrap();
+    records.add(&personal("later", "alice"), Room::Any, at(2)).await.unwrap();
     assert_eq!(see(&*records, "since").await, Presented::First);
     let epoch = records.raise(&account("bob"), at(2)).await.unwrap();
     // A server has it.
@@ -121,7 +121,7 @@ async fn what_is_no_backup_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (file, other) = (folder.path().join("dockwarden.db"), folder.path().join("other"));
     let records = sqlite(&file);
-    records.add(&personal("kept", "alice"), None, at(1)).await.unwrap();
+    records.add(&personal("kept", "alice"), Room::Any, at(1)).await.unwrap();
     drop(records);
     for content in
         ["", "no database at all, but a text that is longer than a header of one hundred bytes has to be to be read"]
@@ -142,7 +142,7 @@ async fn a_locked_file_is_an_error_in_time_and_passes_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dockwarden.db");
     let records = sqlite(&file);
-    records.add(&personal("a", "alice"), None, at(1)).await.unwrap();
+    records.add(&personal("a", "alice"), Room::Any, at(1)).await.unwrap();
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
     let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dockwarden::config::{Config, Secrets};
-use dockwarden::records::{Failure, Presented, Records, Settings, Whose, back_up, migrate, open, restore};
+use dockwarden::records::{Failure, Presented, Records, Room, Settings, Whose, back_up, migrate, open, restore};
 use mongodb::bson::doc;
 
 use crate::support::mongo::{DATABASE, Database};
@@ -98,7 +98,7 @@ fn records_move_from_one_store_to_another() {
         let first = open(&stores[0]);
         for number in 0..2100 {
             let secret = personal(&format!("m{number:04}"), "mia");
-            first.add(&secret, None, at(1)).await.unwrap();
+            first.add(&secret, Room::Any, at(1)).await.unwrap();
         }
         first.make_user(&account("mia"), "{\"password\": \"x\"}").await.unwrap();
         first.replace_rules("[7]", first.rules_version().await.unwrap()).await.unwrap();
@@ -120,7 +120,7 @@ fn records_move_from_one_store_to_another() {
             assert!(raised > epoch, "{raised:?} {epoch:?}");
             epoch = raised;
             // What was there is gone.
-            records.add(&personal("gone", "mia"), None, at(4)).await.unwrap();
+            records.add(&personal("gone", "mia"), Room::Any, at(4)).await.unwrap();
             // Whatever it is called.
             records.make_user(&account("schema"), "{}").await.unwrap();
             // But not that a token was used: it could be once more.
@@ -162,7 +162,7 @@ fn a_kill_leaves_whole_records_in_mongodb() {
 
 /// An outage is an error within two seconds, at once while it lasts, and over by itself.
 async fn an_outage_is_told_in_time(records: &Arc<dyn Records>, kill: impl Fn(), restart: impl Fn()) {
-    records.add(&personal("kept", "alice"), None, at(1)).await.unwrap();
+    records.add(&personal("kept", "alice"), Room::Any, at(1)).await.unwrap();
     kill();
     for limit in [2000, 100] {
         let began = Instant::now();

@@ -9,7 +9,7 @@ use dockwarden::identity::{Account, AccountState};
 use dockwarden::records::devices::{DeviceCount, DeviceId, DeviceLogin, UserCodeId};
 use dockwarden::records::{
     Added, Bound, Changed, Day, Epoch, Kept, Limits, Logins, MOST_ENDED, Owner, Presented, Records, Robot, RobotName,
-    RuleCounts, RuleUse, SecretHash, SecretId, SecretKind, Slot, Use, Version, Whose,
+    Room, RuleCounts, RuleUse, SecretHash, SecretId, SecretKind, Slot, Use, Version, Whose,
 };
 use policy::pattern::{LabelValue, LabelValues};
 use policy::rule::RuleId;
@@ -23,6 +23,7 @@ pub(crate) async fn conforms(records: &dyn Records) {
     the_longest_unused_give_way(records).await;
     what_ended_with_its_epoch_gives_its_place_away(records).await;
     of_what_ended_there_are_only_so_many(records).await;
+    there_is_room_for_so_many_living_ones(records).await;
     nobody_overwrites_what_they_have_not_seen(records).await;
     uses_are_written_down_and_never_older_ones(records).await;
     what_ended_is_forgotten(records).await;
@@ -176,7 +177,12 @@ fn robot(name: &str) -> Robot {
 }
 
 async fn add(records: &dyn Records, secret: &Kept) {
-    assert_eq!(records.add(secret, None, at(1)).await.unwrap(), Added::Kept { evicted: vec![] }, "{:?}", secret.id);
+    assert_eq!(
+        records.add(secret, Room::Any, at(1)).await.unwrap(),
+        Added::Kept { evicted: vec![] },
+        "{:?}",
+        secret.id
+    );
 }
 
 async fn whole_records_come_back(records: &dyn Records) {
@@ -230,13 +236,13 @@ async fn names_and_slots_are_taken_while_their_secrets_live(records: &dyn Record
     let named = |text: &str, owner: &str| Kept { name: "laptop".to_owned(), ..personal(text, owner) };
     let first = Kept { ends: Some(at(100)), ..named("n1", "nina") };
     add(records, &first).await;
-    assert_eq!(records.add(&named("n2", "nina"), None, at(99)).await.unwrap(), Added::Taken);
+    assert_eq!(records.add(&named("n2", "nina"), Room::Any, at(99)).await.unwrap(), Added::Taken);
     assert_eq!(records.find(&hash("n2")).await.unwrap(), None, "nothing of it is kept");
     // Another's, another kind's, and an account that is spelled otherwise.
     add(records, &named("n3", "Nina")).await;
     add(records, &Kept { kind: SecretKind::Refresh, ..named("n4", "nina") }).await;
     // It has ended by itself.
-    assert_eq!(records.add(&named("n2", "nina"), None, at(100)).await.unwrap(), Added::Kept { evicted: vec![] });
+    assert_eq!(records.add(&named("n2", "nina"), Room::Any, at(100)).await.unwrap(), Added::Kept { evicted: vec![] });
     assert_eq!(
         records.get(&id("n1")).await.unwrap().map(|found| found.secret),
         Some(first),
@@ -244,14 +250,14 @@ async fn names_and_slots_are_taken_while_their_secrets_live(records: &dyn Record
     );
     assert_eq!(records.revoke(&id("n2"), at(101)).await.unwrap(), Changed::Done);
     let idle = Kept { idle: Some(Duration::from_secs(10)), made: at(110), ..named("n5", "nina") };
-    assert_eq!(records.add(&idle, None, at(110)).await.unwrap(), Added::Kept { evicted: vec![] });
-    assert_eq!(records.add(&named("n6", "nina"), None, at(119)).await.unwrap(), Added::Taken);
-    assert_eq!(records.add(&named("n6", "nina"), None, at(120)).await.unwrap(), Added::Kept { evicted: vec![] });
+    assert_eq!(records.add(&idle, Room::Any, at(110)).await.unwrap(), Added::Kept { evicted: vec![] });
+    assert_eq!(records.add(&named("n6", "nina"), Room::Any, at(119)).await.unwrap(), Added::Taken);
+    assert_eq!(records.add(&named("n6", "nina"), Room::Any, at(120)).await.unwrap(), Added::Kept { evicted: vec![] });
     // A robot's two places.
     assert_eq!(records.make_robot(&robot("slots")).await.unwrap(), Changed::Done);
     add(records, &of_robot("s1", "slots", Slot::One)).await;
     add(records, &of_robot("s2", "slots", Slot::Two)).await;
-    assert_eq!(records.add(&of_robot("s3", "slots", Slot::One), None, at(1)).await.unwrap(), Added::Taken);
+    assert_eq!(records.add(&of_robot("s3", "slots", Slot::One), Room::Any, at(1)).await.unwrap(), Added::Taken);
     assert_eq!(records.revoke(&id("s1"), at(2)).await.unwrap(), Changed::Done);
     add(records, &of_robot("s3", "slots", Slot::One)).await;
 }
@@ -268,26 +274,26 @@ async fn the_longest_unused_give_way(records: &dyn Records) {
     add(records, &Kept { kind: SecretKind::Refresh, ..personal("e6", "adam") }).await;
     let used = Use { at: at(4), network: None, client: String::new() };
     records.used(&BTreeMap::from([(id("e1"), used)])).await.unwrap();
-    let added = records.add(&Kept { made: at(10), ..refresh("e7") }, Some(2), at(10)).await.unwrap();
+    let added = records.add(&Kept { made: at(10), ..refresh("e7") }, Room::Evict(2), at(10)).await.unwrap();
     assert_eq!(added, Added::Kept { evicted: vec![id("e2"), id("e3")] });
     for (text, revoked) in
         [("e1", None), ("e2", Some(at(10))), ("e3", Some(at(10))), ("e4", None), ("e5", None), ("e6", None)]
     {
         assert_eq!(records.get(&id(text)).await.unwrap().map(|found| found.secret).unwrap().revoked, revoked, "{text}");
     }
-    let added = records.add(&Kept { made: at(11), ..refresh("e8") }, Some(2), at(11)).await.unwrap();
+    let added = records.add(&Kept { made: at(11), ..refresh("e8") }, Room::Evict(2), at(11)).await.unwrap();
     assert_eq!(added, Added::Kept { evicted: vec![id("e1")] });
 }
 
 async fn what_ended_with_its_epoch_gives_its_place_away(records: &dyn Records) {
     assert_eq!(records.make_robot(&robot("epochs")).await.unwrap(), Changed::Done);
     add(records, &of_robot("ep1", "epochs", Slot::One)).await;
-    assert_eq!(records.add(&of_robot("ep2", "epochs", Slot::One), None, at(1)).await.unwrap(), Added::Taken);
+    assert_eq!(records.add(&of_robot("ep2", "epochs", Slot::One), Room::Any, at(1)).await.unwrap(), Added::Taken);
     let epoch = records.raise(&account("robot+epochs"), at(2)).await.unwrap();
     let anew = Kept { epoch, name: "name of ep1".to_owned(), ..of_robot("ep2", "epochs", Slot::One) };
     add(records, &anew).await;
     assert_eq!(
-        records.add(&Kept { id: id("ep3"), hash: hash("ep3"), ..anew }, None, at(3)).await.unwrap(),
+        records.add(&Kept { id: id("ep3"), hash: hash("ep3"), ..anew }, Room::Any, at(3)).await.unwrap(),
         Added::Taken
     );
     // What is dead so makes no living one give way.
@@ -295,8 +301,43 @@ async fn what_ended_with_its_epoch_gives_its_place_away(records: &dyn Records) {
     add(records, &refresh("ep4", Epoch(0))).await;
     let epoch = records.raise(&account("epona"), at(5)).await.unwrap();
     add(records, &Kept { made: at(3), ..refresh("ep5", epoch) }).await;
-    let added = records.add(&refresh("ep6", epoch), Some(2), at(6)).await.unwrap();
+    let added = records.add(&refresh("ep6", epoch), Room::Evict(2), at(6)).await.unwrap();
     assert_eq!(added, Added::Kept { evicted: vec![] });
+}
+
+/// Of what lives, each is found, whatever ended beside it; and where no other has to go, the last one is refused.
+async fn there_is_room_for_so_many_living_ones(records: &dyn Records) {
+    for number in 0..4 {
+        let ended = format!("ro{number}");
+        let (revoked, ends) = if number % 2 == 0 { (Some(at(1)), None) } else { (None, Some(at(2))) };
+        add(records, &Kept { revoked, ends, ..personal(&ended, "rosa") }).await;
+    }
+    add(records, &Kept { kind: SecretKind::Refresh, ..personal("rr", "rosa") }).await;
+    add(records, &personal("rx", "another")).await;
+    add(records, &personal("ra", "rosa")).await;
+    let epoch = records.raise(&account("rosa"), at(2)).await.unwrap();
+    let anew = |text: &str| Kept { epoch, ..personal(text, "rosa") };
+    for text in ["rb", "rc"] {
+        let added = records.add(&anew(text), Room::Refuse(2), at(5)).await.unwrap();
+        assert_eq!(added, Added::Kept { evicted: vec![] }, "{text}");
+    }
+    assert_eq!(records.add(&anew("rd"), Room::Refuse(2), at(5)).await.unwrap(), Added::Full);
+    assert_eq!(records.get(&id("rd")).await.unwrap(), None);
+    let rosa = account("rosa");
+    let living = async |after: Option<&str>, count, now| {
+        let after = after.map(id);
+        let found = records.living((&rosa, SecretKind::Personal), (after.as_ref(), count), at(now)).await.unwrap();
+        found.into_iter().map(|kept| kept.id.0.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(living(None, 9, 5).await, ["rb", "rc"]);
+    assert_eq!(living(None, 1, 5).await, ["rb"]);
+    assert_eq!(living(Some("rb"), 9, 5).await, ["rc"]);
+    assert_eq!(living(None, 0, 5).await, [""; 0]);
+    assert_eq!(records.revoke(&id("rb"), at(6)).await.unwrap(), Changed::Done);
+    let added = records.add(&Kept { ends: Some(at(9)), ..anew("rd") }, Room::Refuse(2), at(6)).await.unwrap();
+    assert_eq!(added, Added::Kept { evicted: vec![] });
+    assert_eq!(living(None, 9, 8).await, ["rc", "rd"]);
+    assert_eq!(living(None, 9, 9).await, ["rc"], "the other one has ended");
 }
 
 /// Who logs in all day fills no store.
@@ -310,7 +351,7 @@ async fn of_what_ended_there_are_only_so_many(records: &dyn Records) {
     }
     // Nobody else's, and of no other kind.
     add(records, &Kept { revoked: Some(at(-200_000)), ..personal("dp", "dora") }).await;
-    records.add(&refresh("dora".to_owned()), Some(5), at(0)).await.unwrap();
+    records.add(&refresh("dora".to_owned()), Room::Evict(5), at(0)).await.unwrap();
     let left = records.list(&Whose::Account(account("dora")), None, 1000).await.unwrap();
     let left: Vec<&str> = left.iter().map(|kept| &*kept.id.0).collect();
     assert_eq!(left.len(), 2 * most + 2);
@@ -362,10 +403,10 @@ async fn uses_are_written_down_and_never_older_ones(records: &dyn Records) {
     records.used(&BTreeMap::new()).await.unwrap();
     // It lives for ten seconds after its last use, and not beyond its end.
     let again = Kept { name: "name of u1".to_owned(), ..personal("u2", "uwe") };
-    assert_eq!(records.add(&again, None, at(17)).await.unwrap(), Added::Taken);
+    assert_eq!(records.add(&again, Room::Any, at(17)).await.unwrap(), Added::Taken);
     records.used(&BTreeMap::from([(id("u1"), used(25, "four"))])).await.unwrap();
-    assert_eq!(records.add(&again, None, at(29)).await.unwrap(), Added::Taken);
-    assert_eq!(records.add(&again, None, at(30)).await.unwrap(), Added::Kept { evicted: vec![] });
+    assert_eq!(records.add(&again, Room::Any, at(29)).await.unwrap(), Added::Taken);
+    assert_eq!(records.add(&again, Room::Any, at(30)).await.unwrap(), Added::Kept { evicted: vec![] });
 }
 
 async fn what_ended_is_forgotten(records: &dyn Records) {
@@ -586,7 +627,7 @@ async fn add_and_revoke(records: &dyn Records, run: u32) {
     for number in 0.. {
         let (name, moment) = (format!("k{run}-{number}"), at(i64::from(run) * 100_000 + number));
         let secret = Kept { kind: SecretKind::Refresh, made: moment, ..personal(&name, "kim") };
-        assert!(matches!(records.add(&secret, Some(3), moment).await.unwrap(), Added::Kept { .. }));
+        assert!(matches!(records.add(&secret, Room::Evict(3), moment).await.unwrap(), Added::Kept { .. }));
         say("added", &name);
         if number % 2 == 0 {
             assert_eq!(records.revoke(&secret.id, moment).await.unwrap(), Changed::Done);

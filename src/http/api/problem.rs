@@ -188,6 +188,7 @@ impl Refused {
                 NotMade::NameTaken
                 | NotMade::OtherLabels
                 | NotMade::BothSlots
+                | NotMade::TooMany
                 | NotMade::Ended
                 | NotMade::NotRenewed
                 | NotMade::NotChanged

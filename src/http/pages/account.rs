@@ -11,11 +11,13 @@ use tracing::info;
 
 use super::frame::{Frame, Problem, page};
 use super::session::SignedIn;
+use super::sheet::{Cell, Link, fitting};
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
 use crate::app::Snapshot;
-use crate::identity::LookUp;
-use crate::records::{Kept, Limits, SecretId, SecretKind, Whose};
-use crate::secrets::{Expires, New, NotMade, State, pull_only};
+use crate::http::api::id_from;
+use crate::identity::{Account, LookUp};
+use crate::records::{Kept, Limits, SecretId, SecretKind};
+use crate::secrets::{Expires, New, NotMade, pull_only};
 use crate::sign_in::Section;
 
 /// The cookie that brings a new password over to the page that shows it.
@@ -25,8 +27,12 @@ const NEW_LIFE: u64 = 60;
 /// The ends that may be chosen, in days, and which is at first.
 const ENDS: [(u32, &str); 4] = [(7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year")];
 const USUAL_END: u32 = 90;
-/// The most secrets that are shown.
-const MOST_SHOWN: u32 = 200;
+/// How many passwords are shown at once, and in how many bytes.
+const PAGE: u32 = 50;
+const BYTES: usize = 40_000;
+/// What surrounds the name and the id of a password in its row's form.
+const REVOKE: &str =
+    "<td><form method=post action=/account/passwords//revoke><button aria-label=Revoke >Revoke</button></form></td>";
 /// A day, as people are shown it.
 const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
 const MINUTE: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
@@ -37,6 +43,8 @@ struct AccountPage<'page> {
     frame: &'page Frame<'page>,
     new: Option<NewPassword>,
     passwords: Vec<Row>,
+    /// Where the next page of them is.
+    next: Option<String>,
     ends: [(u32, &'static str); 4],
     usual: u32,
 }
@@ -58,9 +66,20 @@ struct Row {
     pulls: bool,
 }
 
+impl Row {
+    /// What it takes of a page.
+    fn cells(&self, prefix: &str) -> Vec<Cell> {
+        let Row { id, name, last4, made, ends, used, pulls: _ } = self;
+        // The button of a row has its name once more.
+        let revoke = Link { href: format!("{prefix}{id}"), title: format!("{REVOKE}{name}") };
+        let texts = [name, last4, made, ends, used].map(Cell::text);
+        texts.into_iter().chain([Cell::Link(revoke)]).collect()
+    }
+}
+
 impl Desk<'_, '_> {
-    /// Shows the account.
-    pub(super) async fn account(&mut self, headers: &HeaderMap) -> Result<Response, Problem> {
+    /// Shows the account, and of its passwords those that are asked for.
+    pub(super) async fn account(&mut self, headers: &HeaderMap, asked: &Form) -> Result<Response, Problem> {
         let Some(SignedIn { account, who, renewed }) = self.or_sign_in(headers).await? else {
             return Ok(self.to("/sign-in", &[]));
         };
@@ -69,12 +88,10 @@ impl Desk<'_, '_> {
             Some(sealed) => self.new_password(&account, sealed).await?,
             None => None,
         };
-        let listed = self.lasting.listed(&Whose::Account(account.clone()), (None, MOST_SHOWN), self.now).await;
-        let listed = listed.map_err(|cause| Problem::Unavailable(cause.into()))?;
-        let is_shown = |(kept, state): &(Kept, State)| *state == State::Active && kept.kind == SecretKind::Personal;
-        let passwords = listed.into_iter().filter(is_shown).map(|(kept, _)| row(&kept)).collect();
+        let after = asked.field("after").map(|text| id_from(text).ok_or(Problem::Nothing)).transpose()?;
+        let (passwords, next) = self.passwords(&account, after.as_ref()).await?;
         let frame = Frame { nav: self.nav_of(&who).await, ..Frame::of(self.prefix, Some(&account)) };
-        let shown = AccountPage { frame: &frame, new, passwords, ends: ENDS, usual: USUAL_END };
+        let shown = AccountPage { frame: &frame, new, passwords, next, ends: ENDS, usual: USUAL_END };
         let mut response = page(StatusCode::OK, &shown);
         let gone = sealed.map(|_| set_cookie(self.prefix, NEW, "", 0));
         for line in [renewed, gone].into_iter().flatten() {
@@ -83,6 +100,22 @@ impl Desk<'_, '_> {
             }
         }
         Ok(response)
+    }
+
+    /// The account's passwords that are good, behind an id, and where the next page of them is.
+    async fn passwords(
+        &self,
+        account: &Account,
+        after: Option<&SecretId>,
+    ) -> Result<(Vec<Row>, Option<String>), Problem> {
+        // One more, to know whether there is a next page.
+        let found = self.lasting.living_personal(account, (after, PAGE.saturating_add(1)), self.now).await;
+        let found = found.map_err(|cause| Problem::Unavailable(cause.into()))?;
+        let mut rows: Vec<Row> = found.iter().take(usize::try_from(PAGE).unwrap_or(usize::MAX)).map(row).collect();
+        rows.truncate(fitting(rows.iter().map(|row| row.cells(self.prefix)), BYTES).len());
+        let last = if rows.len() < found.len() { rows.last() } else { None };
+        let next = last.map(|last| format!("{}/account?after={}", self.prefix, last.id));
+        Ok((rows, next))
     }
 
     /// The password that was just made in this browser, once.

@@ -126,6 +126,7 @@ impl Problem {
             Problem::NotMade(NotMade::Records(_) | NotMade::NoRandomBytes) => {
                 Shape::unavailable("unavailable", Fault::Ours)
             }
+            Problem::NotMade(NotMade::TooMany) => bad(StatusCode::CONFLICT, "secret_not_made"),
             Problem::NotMade(_) => bad(StatusCode::BAD_REQUEST, "secret_not_made"),
             // What somebody has no right to is not there.
             Problem::NotDone(NotDone::NotGranted { .. }) | Problem::Asked(Refused::NotGranted { .. }) => {

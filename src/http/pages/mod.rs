@@ -209,7 +209,7 @@ impl Desk<'_, '_> {
             (Place::Device, false) => self.device(&parts.headers, &query(&parts)).await,
             (Place::Device, true) => self.device(&parts.headers, &form(body).await?).await,
             (Place::AnswerDevice, _) => self.answer_device(&parts.headers, &form(body).await?).await,
-            (Place::Account, _) => self.account(&parts.headers).await,
+            (Place::Account, _) => self.account(&parts.headers, &query(&parts)).await,
             (Place::MakePassword, _) => self.make_password(&parts.headers, &form(body).await?).await,
             (Place::RevokePassword, _) => self.revoke_password(&parts.headers, name).await,
             (Place::SignOut, _) => Ok(self.sign_out()),

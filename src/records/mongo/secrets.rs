@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use super::super::row::{EVERYBODY, RobotRow, SecretRow, hexadecimal, milliseconds, name_of, nobodys, over, robot_key};
 use super::super::{
-    Added, Changed, Epoch, Epochs, Failure, Found, Kept, MOST_ENDED, Presented, Robot, RobotName, Robots, SecretHash,
-    SecretId, SecretKind, Secrets, SeenTokens, Use, Version, Whose,
+    Added, Changed, Epoch, Epochs, Failure, Found, Kept, MOST_ENDED, Presented, Robot, RobotName, Robots, Room,
+    SecretHash, SecretId, SecretKind, Secrets, SeenTokens, Use, Version, Whose,
 };
 use super::documents::{integer, robot_document, robot_row, secret_document, secret_row};
 use super::{EPOCHS, MongoRecords, ROBOTS, SECRETS, SEEN, next, unless_duplicate};
@@ -18,6 +18,12 @@ use crate::mongo::all;
 
 /// So many that ended are forgotten for one that is made. More than one come at a time only where an older version left them.
 const FORGOTTEN_AT_ONCE: i64 = 1_000;
+
+/// What finds an owner's living secrets of a kind, where the owner has this epoch.
+fn living_of(owner: &str, (kind, epoch): (&str, i64), now: OffsetDateTime) -> Bsons {
+    let lives = vec![doc! { "over": Bson::Null }, doc! { "over": { "$gt": milliseconds(now) } }];
+    doc! { "owner": owner, "kind": kind, "revoked": Bson::Null, "epoch": { "$gte": epoch }, "$or": lives }
+}
 
 impl MongoRecords {
     /// A secret, its owner's epoch, and its robot.
@@ -129,7 +135,7 @@ impl Secrets for MongoRecords {
         self.found(doc! { "_id": &*id.0 }).await
     }
 
-    async fn add(&self, secret: &Kept, most: Option<u32>, now: OffsetDateTime) -> Result<Added, Failure> {
+    async fn add(&self, secret: &Kept, room: Room, now: OffsetDateTime) -> Result<Added, Failure> {
         let row = SecretRow::from_kept(secret)?;
         self.give_way("living", (&row.living, row.epoch), milliseconds(now)).await?;
         self.give_way("place", (&row.place, row.epoch), milliseconds(now)).await?;
@@ -137,9 +143,26 @@ impl Secrets for MongoRecords {
             Changed::Done => {}
             Changed::Missing | Changed::Conflict => return Ok(Added::Taken),
         }
-        let evicted = match most {
-            Some(most) => self.evict(&row, most, now).await?,
-            None => Vec::new(),
+        let evicted = match room {
+            Room::Any => Vec::new(),
+            Room::Evict(most) => self.evict(&row, most, now).await?,
+            Room::Refuse(most) => {
+                // Afterwards, with it: of two that are added at once, neither is one too many.
+                let filter = living_of(&row.owner, (&row.kind, row.epoch), now);
+                let living = self.ask(SECRETS, |secrets| {
+                    let filter = filter.clone();
+                    async move { secrets.count_documents(filter).await }
+                });
+                if living.await? > u64::from(most) {
+                    self.ask(SECRETS, |secrets| {
+                        let which = doc! { "_id": &row.id };
+                        async move { secrets.delete_one(which).await }
+                    })
+                    .await?;
+                    return Ok(Added::Full);
+                }
+                Vec::new()
+            }
         };
         Ok(Added::Kept { evicted })
     }
@@ -156,6 +179,25 @@ impl Secrets for MongoRecords {
         if count == 0 {
             // To the server, no limit.
             return Ok(Vec::new());
+        }
+        let found = self.find_some(SECRETS, filter, i64::from(count)).await?;
+        found.iter().map(|document| secret_row(document)?.into_kept()).collect()
+    }
+
+    async fn living(
+        &self,
+        (account, kind): (&Account, SecretKind),
+        (after, count): (Option<&SecretId>, u32),
+        now: OffsetDateTime,
+    ) -> Result<Vec<Kept>, Failure> {
+        if count == 0 {
+            // To the server, no limit.
+            return Ok(Vec::new());
+        }
+        let epoch = self.epoch(account).await?.0;
+        let mut filter = living_of(account.as_str(), (name_of(kind), epoch), now);
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": &*after.0 });
         }
         let found = self.find_some(SECRETS, filter, i64::from(count)).await?;
         found.iter().map(|document| secret_row(document)?.into_kept()).collect()

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use super::super::row::{RobotRow, SecretRow, hexadecimal, milliseconds, name_of, owner_key, robot_key};
 use super::super::{
-    Added, Changed, Epoch, Epochs, Failure, Found, Kept, MOST_ENDED, Presented, Robot, RobotName, Robots, SecretHash,
-    SecretId, SecretKind, Secrets, SeenTokens, Use, Version, Whose,
+    Added, Changed, Epoch, Epochs, Failure, Found, Kept, MOST_ENDED, Presented, Robot, RobotName, Robots, Room,
+    SecretHash, SecretId, SecretKind, Secrets, SeenTokens, Use, Version, Whose,
 };
 use super::SqlRecords;
 use super::rows::{COLUMNS, SECRETS, columns, insert_robot, insert_secret, raise_everybody, robot_row, secret_row};
@@ -64,18 +64,33 @@ impl Secrets for SqlRecords {
         self.found(concat!(found!(), " WHERE s.id = $1"), (&*id.0).into()).await
     }
 
-    async fn add(&self, secret: &Kept, most: Option<u32>, now: OffsetDateTime) -> Result<Added, Failure> {
+    async fn add(&self, secret: &Kept, room: Room, now: OffsetDateTime) -> Result<Added, Failure> {
         let (row, at) = (SecretRow::from_kept(secret)?, milliseconds(now));
         let (id, owner, kind) = (row.id.clone(), row.owner.clone(), row.kind.clone());
         let mut steps = Vec::new();
-        if most.is_some() {
-            // Of two that are added at once, the second counts the first: on PostgreSQL this row is theirs in turn.
-            let sql = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, 0) \
-                       ON CONFLICT (owner) DO UPDATE SET epoch = dockwarden_epochs.epoch";
-            steps.push(Step::any(sql, vec![owner.as_str().into()]));
-        }
-        // What ended by itself, or with its owner's epoch, gives its name and slot away.
         let epoch = row.epoch;
+        match room {
+            Room::Any => {}
+            Room::Evict(_) | Room::Refuse(_) => {
+                // Of two that are added at once, the second counts the first: on PostgreSQL this row is theirs in turn.
+                let sql = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, 0) \
+                           ON CONFLICT (owner) DO UPDATE SET epoch = dockwarden_epochs.epoch";
+                steps.push(Step::any(sql, vec![owner.as_str().into()]));
+            }
+        }
+        let most = match room {
+            Room::Any => None,
+            Room::Evict(most) => Some(most),
+            Room::Refuse(most) => {
+                let sql = "UPDATE dockwarden_epochs SET epoch = epoch WHERE owner = $1 AND (SELECT COUNT(*) \
+                           FROM dockwarden_secrets s WHERE s.owner = $1 AND s.kind = $2 AND s.revoked IS NULL \
+                           AND (s.over IS NULL OR s.over > $3) AND s.epoch >= $4) < $5";
+                let (of, called) = (owner.as_str().into(), kind.as_str().into());
+                steps.push(Step::one(sql, vec![of, called, at.into(), epoch.into(), i64::from(most).into()]));
+                None
+            }
+        };
+        // What ended by itself, or with its owner's epoch, gives its name and slot away.
         let sql = "UPDATE dockwarden_secrets SET living = '-/' || id WHERE living = $1 AND (over <= $2 OR epoch < $3)";
         steps.push(Step::any(sql, vec![row.living.as_str().into(), at.into(), epoch.into()]));
         let sql = "UPDATE dockwarden_secrets SET place = '-/' || id WHERE place = $1 AND (over <= $2 OR epoch < $3)";
@@ -106,7 +121,8 @@ impl Secrets for SqlRecords {
         match self.write(&steps).await? {
             Written::Applied(_) if most.is_none() => return Ok(Added::Kept { evicted: Vec::new() }),
             Written::Applied(_) => {}
-            Written::Duplicate { .. } | Written::Unmet { .. } => return Ok(Added::Taken),
+            Written::Duplicate { .. } => return Ok(Added::Taken),
+            Written::Unmet { .. } => return Ok(Added::Full),
         }
         let sql =
             "SELECT id FROM dockwarden_secrets WHERE owner = $1 AND evicted_for = $2 ORDER BY COALESCE(used, made), id";
@@ -130,6 +146,25 @@ impl Secrets for SqlRecords {
             Whose::Robot(name) => self.read(one, &[after, count, robot_key(name).into()]).await,
         };
         rows?.iter().map(|row| secret_row(row)?.into_kept()).collect()
+    }
+
+    async fn living(
+        &self,
+        (account, kind): (&Account, SecretKind),
+        (after, count): (Option<&SecretId>, u32),
+        now: OffsetDateTime,
+    ) -> Result<Vec<Kept>, Failure> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM dockwarden_secrets s WHERE s.id > $1 AND s.owner = $3 AND s.kind = $4 AND s.revoked IS NULL \
+             AND (s.over IS NULL OR s.over > $5) AND s.epoch = (SELECT CAST(COALESCE(SUM(e.epoch), 0) AS BIGINT) \
+             FROM dockwarden_epochs e WHERE e.owner = $3 OR e.owner = '') ORDER BY s.id LIMIT $2"
+        );
+        let after = after.map_or("", |after| &after.0).into();
+        let (owner, kind) = (account.as_str().into(), name_of(kind).into());
+        let rows = self.read(sql, &[after, i64::from(count).into(), owner, kind, milliseconds(now).into()]).await?;
+        rows.iter().map(|row| secret_row(row)?.into_kept()).collect()
     }
 
     async fn replace(&self, secret: &Kept, seen: Version) -> Result<Changed, Failure> {

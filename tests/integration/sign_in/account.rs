@@ -1,6 +1,12 @@
 //! What somebody who has signed in can make, see and end.
 
+use std::collections::BTreeSet;
+
+use dockwarden::identity::Account;
+use dockwarden::records::Limits;
+use dockwarden::secrets::{MOST_PERSONAL, New, NotMade};
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::{Browser, Scene, sections};
 use crate::bed::{ALICE, Bed};
@@ -130,4 +136,46 @@ async fn what_one_replica_let_in_another_knows() {
     let other = Bed::with(&config);
     assert_eq!(other.get("/auth?service=registry").basic("ada@example.org", &password).send().await.status, 200);
     assert_eq!(browser.get(&other, "/account").await.status, 200, "and the session is good there");
+}
+
+/// Each password that is good is there to be revoked, whatever ended beside it, and there are no more than may be.
+#[tokio::test]
+async fn every_living_password_is_on_the_account_and_there_are_only_so_many() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    assert_eq!(browser.sign_in(&scene.bed).await.status, 303);
+    let snapshot = scene.bed.app.snapshot();
+    let (lasting, now) = (snapshot.access.lasting().unwrap(), OffsetDateTime::now_utc());
+    let ada = Account::parse("ada@example.org").unwrap();
+    let owner = snapshot.access.look_up(&ada, None).await.unwrap();
+    // Letters that HTML knows, for pages that are as long as they can be.
+    let new = |name: &str| New {
+        name: format!("{name}{}", "<".repeat(50)),
+        expires: Some("90d".parse().unwrap()),
+        limits: Limits::default(),
+        maker: None,
+    };
+    let most = usize::try_from(MOST_PERSONAL).unwrap();
+    for number in 0..most + 60 {
+        let made = lasting.make_personal(owner.clone(), new(&format!("m{number:03}")), now).await.unwrap();
+        if number < 60 {
+            lasting.revoke(&made.kept.id, now).await.unwrap();
+        }
+    }
+    let (mut seen, mut target) = (BTreeSet::new(), "/account".to_owned());
+    loop {
+        let page = browser.get(&scene.bed, &target).await.ok().text();
+        assert!(page.len() < 60_000, "{target}: {}", page.len());
+        let rows = page.split("<th scope=\"row\">").skip(1).map(|row| row[..4].to_owned());
+        seen.extend(rows);
+        let Some((before, _)) = page.split_once("\" rel=\"next\"") else { break };
+        before.rsplit("href=\"").next().unwrap().clone_into(&mut target);
+    }
+    let expected: BTreeSet<String> = (60..most + 60).map(|number| format!("m{number:03}")).collect();
+    assert_eq!(seen, expected);
+    let refused = browser.post(&scene.bed, "/account/passwords", "name=one-more&days=30").await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert!(refused.text().contains("at most 200 living secrets"), "{}", refused.text());
+    let refused = lasting.make_personal(owner, new("one-more"), now).await;
+    assert!(matches!(refused, Err(NotMade::TooMany)), "{refused:?}");
 }
