@@ -262,6 +262,12 @@ pub trait SeenTokens: Send + Sync {
     /// # Errors
     /// [`Failure`].
     async fn see(&self, hash: &SecretHash, ends: OffsetDateTime, now: OffsetDateTime) -> Result<Presented, Failure>;
+
+    /// Whether one was noted. Nothing is changed; one that has ended may be forgotten.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn was_seen(&self, hash: &SecretHash) -> Result<bool, Failure>;
 }
 
 /// All that is remembered, in one store.

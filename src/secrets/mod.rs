@@ -206,6 +206,14 @@ impl Lasting {
         self.ask(client, self.store.see(&SecretHash(*token), over, now)).await
     }
 
+    /// Whether [`Lasting::use_up`] noted this.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub(crate) async fn is_used_up(&self, token: &[u8; 32]) -> Result<bool, Failure> {
+        self.within(self.store.was_seen(&SecretHash(*token))).await
+    }
+
     /// Who the owner is and who says so, as far as the records alone say it; `None` for an account, of which its backend has to be asked.
     fn owner_of(&self, found: &Found) -> Result<Option<(Identity, &'static str)>, Dead> {
         let identity = |account, labels: &Arc<LabelValues>| {

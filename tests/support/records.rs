@@ -480,6 +480,12 @@ async fn of_two_that_present_a_token_one_is_the_first(records: &dyn Records) {
     assert_eq!(see("t1", 200, 100).await, Presented::First, "it was forgotten at its end");
     let both = tokio::join!(see("t3", 300, 100), see("t3", 300, 100));
     assert!(matches!(both, (Presented::First, Presented::Again) | (Presented::Again, Presented::First)), "{both:?}");
+    // Asking notes nothing.
+    for _ in 0..2 {
+        assert!(!records.was_seen(&hash("asked about")).await.unwrap());
+    }
+    assert_eq!(see("asked about", 100, 50).await, Presented::First);
+    assert!(records.was_seen(&hash("asked about")).await.unwrap());
 }
 
 async fn users_are_kept_as_written(records: &dyn Records) {

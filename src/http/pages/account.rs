@@ -190,7 +190,7 @@ impl Desk<'_, '_> {
         };
         self.lasting.sign_out(&account, self.now).await.map_err(|cause| Problem::Unavailable(cause.into()))?;
         info!(decision.id = self.visit.id.as_str(), user.account = account.as_str(), "somebody signed out everywhere");
-        Ok(self.sign_out())
+        Ok(self.signed_out())
     }
 
     /// Who has signed in; `None` where nobody has.

@@ -212,7 +212,7 @@ impl Desk<'_, '_> {
             (Place::Account, _) => self.account(&parts.headers, &query(&parts)).await,
             (Place::MakePassword, _) => self.make_password(&parts.headers, &form(body).await?).await,
             (Place::RevokePassword, _) => self.revoke_password(&parts.headers, name).await,
-            (Place::SignOut, _) => Ok(self.sign_out()),
+            (Place::SignOut, _) => self.sign_out(&parts.headers).await,
             (Place::SignOutEverywhere, _) => self.sign_out_everywhere(&parts.headers).await,
             (Place::Area(area), false) => self.area(area, (&parts.headers, &query(&parts), Turn::Shown)).await,
             (Place::Area(area), true) => self.area(area, (&parts.headers, &form(body).await?, Turn::Sent)).await,

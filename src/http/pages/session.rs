@@ -2,6 +2,7 @@
 //! page.
 
 use axum::http::HeaderMap;
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use super::{Desk, cookie, cookie_name, set_cookie};
 use crate::access::Denied;
 use crate::identity::{Account, Identity, LookUp};
 use crate::json;
+use crate::random;
 
 /// What the cookie is called, and signed for.
 const SESSION: &str = "session";
@@ -24,6 +26,8 @@ const RENEW_AFTER: i64 = 60;
 /// What the cookie says.
 #[derive(Serialize, Deserialize)]
 struct Session {
+    /// What tells it from all others. Who signs out uses it up, and with it each copy of the cookie.
+    id: String,
     account: String,
     /// The backend that knew the account.
     backend: String,
@@ -54,9 +58,7 @@ impl Desk<'_, '_> {
     /// # Errors
     /// [`Problem::SignedOut`], or it could not be found out.
     pub(super) async fn signed_in(&mut self, headers: &HeaderMap) -> Result<SignedIn, Problem> {
-        let text = cookie(headers, &cookie_name(self.prefix, SESSION)).ok_or(Problem::SignedOut)?;
-        let text = self.section.key.verified(SESSION, text).ok_or(Problem::SignedOut)?;
-        let session: Session = json::object(text.as_bytes()).map_err(|_| Problem::SignedOut)?;
+        let session = self.session(headers).ok_or(Problem::SignedOut)?;
         let now = self.now.unix_timestamp();
         if now.saturating_sub(session.last) >= IDLE || now.saturating_sub(session.began) >= LONGEST {
             return Err(Problem::SignedOut);
@@ -64,7 +66,13 @@ impl Desk<'_, '_> {
         let account = Account::parse(&session.account).map_err(|_| Problem::SignedOut)?;
         self.visit.asker.account = account.to_string();
         let who = self.look_up(&account).await?;
-        let own = self.session_of(&account, &who, session.began).await?;
+        let hash = Desk::used_up((SESSION, &session.id));
+        let (own, is_over) = tokio::try_join!(self.session_of(&account, &who, (session.id, session.began)), async {
+            self.lasting.is_used_up(&hash).await.map_err(|cause| Problem::Unavailable(cause.into()))
+        })?;
+        if is_over {
+            return Err(Problem::SignedOut);
+        }
         let is_same = own.backend == session.backend && own.mark == session.mark && own.epoch == session.epoch;
         if !is_same {
             return Err(Problem::SignedOut);
@@ -91,12 +99,41 @@ impl Desk<'_, '_> {
         if !is_same {
             return Err(taken());
         }
-        let session = self.session_of(account, &who, self.now.unix_timestamp()).await?;
+        let id = random::bytes::<16>().map_err(|cause| Problem::Unavailable(cause.into()))?;
+        let id = URL_SAFE_NO_PAD.encode(id);
+        let session = self.session_of(account, &who, (id, self.now.unix_timestamp())).await?;
         self.session_cookie(&session)
     }
 
+    /// What this browser's cookie says, however old it is.
+    fn session(&self, headers: &HeaderMap) -> Option<Session> {
+        let text = cookie(headers, &cookie_name(self.prefix, SESSION))?;
+        let text = self.section.key.verified(SESSION, text)?;
+        json::object(text.as_bytes()).ok()
+    }
+
+    /// Ends this browser's session on all replicas: whoever kept the cookie has nothing of it.
+    ///
+    /// # Errors
+    /// The records could not be changed, and it lives.
+    pub(super) async fn sign_out(&self, headers: &HeaderMap) -> Result<Response, Problem> {
+        if let Some(session) = self.session(headers) {
+            match self.use_up((SESSION, &session.id), time::Duration::seconds(LONGEST)).await {
+                // Signed out already, in another tab.
+                Ok(()) | Err(Problem::Flow(_)) => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(self.signed_out())
+    }
+
+    /// The way of who has just been signed out.
+    pub(super) fn signed_out(&self) -> Response {
+        self.to("/sign-in", &[self.end_session()])
+    }
+
     /// What takes the session out of the browser.
-    pub(super) fn end_session(&self) -> String {
+    fn end_session(&self) -> String {
         set_cookie(self.prefix, SESSION, "", 0)
     }
 
@@ -110,9 +147,15 @@ impl Desk<'_, '_> {
         }
     }
 
-    async fn session_of(&self, account: &Account, who: &Identity, began: i64) -> Result<Session, Problem> {
+    async fn session_of(
+        &self,
+        account: &Account,
+        who: &Identity,
+        (id, began): (String, i64),
+    ) -> Result<Session, Problem> {
         let epoch = self.lasting.epoch(account).await.map_err(|cause| Problem::Unavailable(cause.into()))?;
         Ok(Session {
+            id,
             account: account.to_string(),
             backend: who.by.as_ref().map(|by| by.backend.to_owned()).unwrap_or_default(),
             mark: who.mark.map(|mark| URL_SAFE_NO_PAD.encode(mark)),

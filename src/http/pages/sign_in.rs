@@ -160,11 +160,16 @@ impl Desk<'_, '_> {
         let from = crate::client_network::ClientNetwork::of(self.visit.asker.address);
         let client = self.visit.snapshot.access.attempts().client(from);
         let over = self.now.saturating_add(life).saturating_add(CLOCKS_APART);
-        let hash = sha256([what, text]);
+        let hash = Desk::used_up((what, text));
         match self.lasting.use_up((&hash, over), client, self.now).await.map_err(Problem::Unavailable)? {
             Presented::First => Ok(()),
             Presented::Again => Err(Problem::Flow(Cow::Borrowed("it was finished already; begin once more"))),
         }
+    }
+
+    /// By which the records know something that may be used once.
+    pub(super) fn used_up((what, text): (&str, &str)) -> [u8; 32] {
+        sha256([what, text])
     }
 
     /// Lets somebody in by a password that they have with us. Secrets are none: one that could make others would have no end.
@@ -198,11 +203,6 @@ impl Desk<'_, '_> {
             cookie => cookie?,
         };
         Ok(self.to("/account", &[cookie]))
-    }
-
-    /// Signs this browser out.
-    pub(super) fn sign_out(&self) -> Response {
-        self.to("/sign-in", &[self.end_session()])
     }
 }
 

@@ -297,4 +297,8 @@ impl SeenTokens for SqlRecords {
             Written::Duplicate { .. } | Written::Unmet { .. } => Presented::Again,
         })
     }
+    async fn was_seen(&self, hash: &SecretHash) -> Result<bool, Failure> {
+        let sql = "SELECT 1 FROM dockwarden_seen WHERE hash = $1";
+        Ok(!self.read(sql, &[hexadecimal(&hash.0).into()]).await?.is_empty())
+    }
 }

@@ -179,3 +179,26 @@ async fn every_living_password_is_on_the_account_and_there_are_only_so_many() {
     let refused = lasting.make_personal(owner, new("one-more"), now).await;
     assert!(matches!(refused, Err(NotMade::TooMany)), "{refused:?}");
 }
+
+/// Whoever kept a cookie has nothing of it once its browser has signed out, on any replica.
+#[tokio::test]
+async fn signing_out_ends_the_session_wherever_its_cookie_is() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    assert_eq!(browser.sign_in(&scene.bed).await.status, 303);
+    let (mut other, mut copy) = (Browser::default(), browser.clone());
+    assert_eq!(other.sign_in(&scene.bed).await.status, 303);
+    let folder = scene.bed.folder.path("records.db");
+    let replica = Bed::with(&sections(&scene.provider, "").replace("$DIR/records.db", folder.to_str().unwrap()));
+    for bed in [&scene.bed, &replica] {
+        assert_eq!(copy.get(bed, "/account").await.status, 200);
+    }
+    assert_eq!(browser.post(&scene.bed, "/sign-out", "").await.header("location"), "/sign-in");
+    assert!(browser.cookies.is_empty(), "{:?}", browser.cookies);
+    for bed in [&scene.bed, &replica] {
+        assert_eq!(copy.get(bed, "/account").await.header("location"), "/sign-in");
+        assert_eq!(copy.post(bed, "/account/passwords", "name=evil&days=30").await.header("location"), "/sign-in");
+        assert_eq!(other.get(bed, "/account").await.status, 200, "another session of the account goes on");
+    }
+    assert_eq!(copy.post(&scene.bed, "/sign-out", "").await.header("location"), "/sign-in", "twice is once");
+}
