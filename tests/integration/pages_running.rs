@@ -1,7 +1,13 @@
 //! The pages for whoever runs it: why, who may, what was decided, how the server is, and the secrets of robots. Each is there for its
 //! right alone.
 
-use crate::bed::{Bed, Caller, Reply};
+use std::collections::BTreeSet;
+
+use dockwarden::identity::Account;
+use dockwarden::records::Limits;
+use dockwarden::secrets::New;
+
+use crate::bed::{ALICE_HASH, Bed, Caller, Reply};
 use crate::directory::{granted, opensvc};
 use crate::management::bed_with;
 use crate::pages_managing::{NAMES, PEOPLE, Person, SIGN_IN, unescaped};
@@ -278,6 +284,27 @@ async fn no_list_is_larger_than_a_page_whatever_names_people_choose() {
     }
     // Each page of the list is measured on the way.
     assert_eq!(cat.listed("/groups").await.len(), before + 60);
+}
+
+/// The same of secrets, which are by their ids.
+#[tokio::test]
+async fn no_secret_is_lost_between_two_pages() {
+    // Each character is five bytes on a page.
+    let hostile = "<".repeat(60);
+    let user = format!("users:\n  \"{hostile}{hostile}\": {{password: \"{ALICE_HASH}\"}}\n");
+    let rules = opensvc().replace("acl: []\n", RULES).replacen("users:\n", &user, 1);
+    let bed = bed_with(&format!("{rules}{SIGN_IN}")).await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    let snapshot = bed.app.snapshot();
+    let owner = snapshot.access.look_up(&Account::parse(&hostile.repeat(2)).unwrap(), None).await.unwrap();
+    let (lasting, now) = (snapshot.access.lasting().unwrap(), time::OffsetDateTime::now_utc());
+    for number in 0..120 {
+        let name = format!("{number:03}{hostile}");
+        let new = New { name, expires: Some("90d".parse().unwrap()), limits: Limits::default(), maker: None };
+        lasting.make_personal(owner.clone(), new, now).await.unwrap();
+    }
+    let listed: BTreeSet<String> = cat.listed("/secrets").await.into_iter().collect();
+    assert_eq!(listed.len(), 120, "{listed:?}");
 }
 
 /// Row 47 of the reference on sign-in: behind a proxy that has the rest of the host, no way leads out of the prefix.

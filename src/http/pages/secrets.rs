@@ -88,10 +88,16 @@ impl Room<'_> {
                 Cell::text(used(&told)),
             ]
         };
+        let rows = fitting(page.iter().map(row), BYTES);
+        // Where not all of them fit on the page, the next one begins behind the last that is shown.
+        let next = match rows.len() < page.len() {
+            true => rows.len().checked_sub(1).and_then(|last| page.get(last)).map(|(last, _)| last.id.0.to_string()),
+            false => next,
+        };
         let table = Table {
             title: "Secrets".to_owned(),
             columns: vec!["Name", "Whose", "Kind", "Ends in", "State", "Good until", "Last use"],
-            rows: fitting(page.iter().map(row), BYTES),
+            rows,
             empty: "None that you may see here.",
             next: self.next(Area::Secrets, &robot.map(|robot| ("robot", robot)).into_iter().collect::<Vec<_>>(), next),
         };
