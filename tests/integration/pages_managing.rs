@@ -287,6 +287,28 @@ async fn names_are_inert_in_all_lists() {
     assert!(text.contains("What &#60;everybody&#62; needs"), "{text}");
 }
 
+/// Whoever looks a group or an app up sees all of it, on as many pages as it takes.
+#[tokio::test]
+async fn all_members_of_a_group_and_all_services_of_an_app_are_listed() {
+    let bed = bed_of_cat().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    let all = async || {
+        let [users, services] = ["/groups/one?name=dev", "/apps/one?name=web"].map(|target| cat.listed(target));
+        [users.await, services.await].map(|names| names.into_iter().collect::<BTreeSet<_>>())
+    };
+    let [mut users, mut services] = all().await;
+    for number in 0..60 {
+        let (user, service) = (format!("u{number:02}"), format!("web@s{number:02}"));
+        let made = cat.post("/users/new", &format!("name={user}&id={}&groups=dev", 1000 + number)).await;
+        assert_eq!(made.status, 303, "{}", made.text());
+        let made = cat.post("/services/new", &format!("name={service}&app=web")).await;
+        assert_eq!(made.status, 303, "{}", made.text());
+        users.insert(user);
+        services.insert(service);
+    }
+    assert_eq!(all().await, [users, services]);
+}
+
 /// Rows 34 and 36: nothing of others, no script, each thing to fill in has its label, and the headings follow each other.
 #[tokio::test]
 async fn every_page_is_ours_alone_small_and_readable_without_a_mouse() {

@@ -238,20 +238,21 @@ impl Room<'_> {
 
     /// The members of a group, or the services of an app.
     async fn of_group_or_app(&self, member: &ToldMember) -> Result<Vec<Table>, Problem> {
-        let (kind, name) = match member {
-            ToldMember::Group { name, .. } => (MemberKind::User, name),
-            ToldMember::App { name, .. } => (MemberKind::Service, name),
+        let (of, kind, name) = match member {
+            ToldMember::Group { name, .. } => (MemberKind::Group, MemberKind::User, name),
+            ToldMember::App { name, .. } => (MemberKind::App, MemberKind::Service, name),
             ToldMember::Service { .. } | ToldMember::User { .. } => return Ok(Vec::new()),
         };
         let page = self.desk.members(kind, Some(name), &self.sought()).await?;
         let row =
             |own: &ToldMember| vec![Cell::Link(self.link(own.name(), Area::Member(kind), &[("name", own.name())]))];
+        let (rows, next) = self.rows(&page, row, |own| own.name().to_owned());
         let table = Table {
             title: all_of(kind).to_owned(),
             columns: vec!["Name"],
-            rows: self.rows(&page, row, |own| own.name().to_owned()).0,
+            rows,
             empty: "None that you may see.",
-            next: None,
+            next: self.next(Area::Member(of), &[("name", name)], next),
         };
         Ok(vec![table])
     }
