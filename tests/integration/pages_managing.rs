@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dockwarden::records::catalogue::{Description, Listing, Mark, SweepNumber};
 use time::OffsetDateTime;
 
-use crate::bed::{Bed, Reply};
+use crate::bed::{Bed, Chunk, Reply};
 use crate::directory::{granted, opensvc};
 use crate::management::bed_with;
 
@@ -307,6 +307,22 @@ async fn all_members_of_a_group_and_all_services_of_an_app_are_listed() {
         services.insert(service);
     }
     assert_eq!(all().await, [users, services]);
+}
+
+/// A form may be as long as what the API takes; of one that is not taken, it is said why.
+#[tokio::test]
+async fn a_form_may_have_as_much_as_a_body_of_the_api() {
+    let bed = bed_of_cat().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    let form = |length: usize| format!("name=big&id=90&privileges=puller&more={}", "x".repeat(length));
+    let reply = cat.post("/groups/new", &form(70_000)).await;
+    assert_eq!(reply.status, 413, "{}", reply.text());
+    assert!(reply.text().contains("longer than 64 KiB"), "{}", reply.text());
+    let broken = bed.post("/groups/new", "").header("cookie", &cat.cookie).header("sec-fetch-site", "same-origin");
+    let reply = broken.chunks([Chunk::Data("name=big&id=90"), Chunk::Broken]).send().await;
+    assert!(reply.status == 400 && reply.text().contains("broke off"), "{}", reply.text());
+    let reply = cat.post("/groups/new", &form(60_000)).await;
+    assert_eq!(reply.status, 303, "{}", reply.text());
 }
 
 /// Rows 34 and 36: nothing of others, no script, each thing to fill in has its label, and the headings follow each other.

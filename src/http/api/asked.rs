@@ -15,8 +15,8 @@ use crate::json;
 use crate::records::{RobotName, SecretId, Version};
 use crate::secrets::{LimitTexts, Wanted, robot_name};
 
-/// The longest body, in bytes: sixty-four scopes of 512 fit.
-const MAX_BODY: usize = 64 * 1024;
+/// The longest body, in bytes, here and as a form of the pages: sixty-four scopes of 512 fit.
+pub(in crate::http) const MAX_BODY: usize = 64 * 1024;
 /// How many secrets a list shows at once, unless it is said.
 const PAGE: u32 = 50;
 /// The most that it shows at once. Each may be of another owner, about whom the rules are asked.

@@ -49,7 +49,7 @@ use crate::secrets::{
 };
 
 pub(super) use self::Desk as SecretsDesk;
-pub(super) use asked::id_from;
+pub(super) use asked::{MAX_BODY, id_from};
 pub use managing::{Managing, ManagingRight};
 pub use operation::{Operation, Right};
 pub(super) use policy_explained::{Asked as AskedWhy, Explained, explain};

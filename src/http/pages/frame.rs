@@ -15,7 +15,8 @@ use super::sheet::Link;
 use crate::access::Denied;
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
-use crate::http::api::{Refused, shape_of};
+use crate::http::api::{MAX_BODY, Refused, shape_of};
+use crate::http::body::NotRead;
 use crate::http::shape::{self, NOT_NOW, NOTHING_HERE, Shape};
 use crate::management::NotDone;
 use crate::secrets::NotMade;
@@ -61,6 +62,15 @@ pub(super) enum Problem {
     /// The form cannot be read.
     #[error("the form cannot be read")]
     Form,
+    /// The form is too long.
+    #[error("the form is longer than {} KiB, which is the most that is taken", MAX_BODY / 1024)]
+    TooLong,
+    /// The form did not arrive in time.
+    #[error("the form did not arrive in time; send it again")]
+    TooSlow,
+    /// The form broke off.
+    #[error("the form broke off before its end; send it again")]
+    BrokenOff,
     /// There is no such page, or what it is about is not there.
     #[error("there is nothing at this address")]
     Nothing,
@@ -105,6 +115,16 @@ pub(super) enum Problem {
     Unavailable(anyhow::Error),
 }
 
+impl From<NotRead> for Problem {
+    fn from(cause: NotRead) -> Problem {
+        match cause {
+            NotRead::TooLong => Problem::TooLong,
+            NotRead::TooSlow => Problem::TooSlow,
+            NotRead::Ended => Problem::BrokenOff,
+        }
+    }
+}
+
 impl Problem {
     /// What people, the log and the metrics are told.
     pub(super) fn shape(&self) -> Shape {
@@ -112,6 +132,9 @@ impl Problem {
         match self {
             Problem::OtherSite => bad(StatusCode::FORBIDDEN, "other_site"),
             Problem::Form => bad(StatusCode::BAD_REQUEST, "bad_request"),
+            Problem::TooLong => bad(StatusCode::PAYLOAD_TOO_LARGE, "too_long"),
+            Problem::TooSlow => bad(StatusCode::REQUEST_TIMEOUT, "too_slow"),
+            Problem::BrokenOff => bad(StatusCode::BAD_REQUEST, "bad_request"),
             Problem::NoAddress(_) => bad(StatusCode::BAD_REQUEST, "no_client_address"),
             Problem::Nothing => Shape { code: "NOT_FOUND", ..bad(StatusCode::NOT_FOUND, "not_found") },
             Problem::Method { allow } => {
@@ -158,6 +181,9 @@ pub(super) fn problem_page(frame: &Frame<'_>, problem: &Problem, shape: &Shape, 
         Problem::Unavailable(_) => "Not now",
         Problem::OtherSite
         | Problem::Form
+        | Problem::TooLong
+        | Problem::TooSlow
+        | Problem::BrokenOff
         | Problem::NoAddress(_)
         | Problem::Method { .. }
         | Problem::Denied(_)

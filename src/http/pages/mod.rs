@@ -35,6 +35,7 @@ use time::OffsetDateTime;
 pub(super) use self::account::registry;
 use self::area::{Area, Turn};
 use self::frame::{Frame, Problem, with_headers};
+use super::api::MAX_BODY;
 use super::body::gather;
 use super::shape::nothing_here;
 use super::visit::Visit;
@@ -46,8 +47,6 @@ use crate::sign_in::{KINDS, Section};
 
 /// What the log and the rules call the pages.
 const SERVICE: &str = "dockwarden";
-/// The longest form, in bytes.
-const MAX_FORM: usize = 8 * 1024;
 /// How pages look. Its address changes with the program, so that it may be kept for ever.
 const STYLE: &str = include_str!("../../../templates/pages.css");
 const STYLE_PATH: &str = concat!("/pages-", env!("CARGO_PKG_VERSION"), ".css");
@@ -251,7 +250,7 @@ impl Form {
 }
 
 async fn form(body: Body) -> Result<Form, Problem> {
-    let text = gather(body, MAX_FORM).await.map_err(|_| Problem::Form)?;
+    let text = gather(body, MAX_BODY).await?;
     Ok(Form(form_urlencoded::parse(&text).into_owned().collect()))
 }
 
