@@ -325,6 +325,35 @@ async fn a_form_may_have_as_much_as_a_body_of_the_api() {
     assert_eq!(reply.status, 303, "{}", reply.text());
 }
 
+/// Whoever is told that something did not work is still signed in, learns what was wrong, and finds back.
+#[tokio::test]
+async fn a_page_that_tells_a_problem_is_still_theirs() {
+    let bed = bed_of_cat().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    assert_eq!(cat.post("/groups/new", "name=new&id=91").await.status, 303);
+    let stale = "href=\"/groups/one?name=new\">See it as it is now";
+    for (target, form, status, pieces) in [
+        ("/users/new", "name=x&id=abc", 400, ["href=\"/users/new\">Back to the form", "Id: write a whole number"]),
+        ("/users/new", "name=x&id=1000&quota=many", 400, ["href=\"/users/new\"", "Quota of registries: write"]),
+        ("/account/passwords", "name=x&days=3", 400, ["href=\"/account\">Back to the form", "Good for: choose"]),
+        ("/groups/one", "name=new&version=9", 412, [stale, "somebody else changed it"]),
+        ("/groups/one", "name=new", 428, [stale, "open it once more"]),
+        ("/groups/one", "name=none&version=9", 404, ["<nav", "Decision"]),
+        ("/groups/new", &"x".repeat(70_000), 413, ["<nav", "64 KiB"]),
+    ] {
+        let reply = cat.post(target, form).await;
+        let text = unescaped(&reply.text());
+        assert_eq!(reply.status, status, "{target}: {text}");
+        assert!(pieces.iter().all(|piece| text.contains(piece)), "{target}: {text}");
+        assert!(text.contains("<span>cat</span>") && text.contains("href=\"/groups\""), "{target}: {text}");
+        assert!(!text.contains("/sign-in") && !text.contains("If-Match"), "{target}: {text}");
+    }
+    let text = cat.get("/groups/one?name=none").await.text();
+    assert!(text.contains("<span>cat</span>") && !text.contains("/sign-in") && !text.contains("the form"), "{text}");
+    let nobody = bed.post("/sign-in", "account=cat&password=wrong").header("sec-fetch-site", "same-origin");
+    assert!(nobody.send().await.text().contains("href=\"/sign-in\""), "who has not signed in is shown where to");
+}
+
 /// Rows 34 and 36: nothing of others, no script, each thing to fill in has its label, and the headings follow each other.
 #[tokio::test]
 async fn every_page_is_ours_alone_small_and_readable_without_a_mouse() {

@@ -136,10 +136,9 @@ impl Desk<'_, '_> {
         let Some(SignedIn { account, who, .. }) = self.or_sign_in(headers).await? else {
             return Ok(self.to("/sign-in", &[]));
         };
-        let days: u32 = form.field("days").and_then(|days| days.parse().ok()).ok_or(Problem::Form)?;
-        if !ENDS.iter().any(|(own, _)| *own == days) {
-            return Err(Problem::Form);
-        }
+        let days: Option<u32> = form.field("days").and_then(|days| days.parse().ok());
+        let days = days.filter(|days| ENDS.iter().any(|(own, _)| own == days));
+        let days = days.ok_or(Problem::Field { field: "Good for", wanted: "choose one of those that the form has" })?;
         let new = New {
             name: form.field("name").unwrap_or_default().trim().to_owned(),
             expires: Some(Expires::In(std::time::Duration::from_secs(u64::from(days) * 24 * 3600))),

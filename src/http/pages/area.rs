@@ -146,6 +146,49 @@ impl Area {
     }
 }
 
+impl Area {
+    /// Where the form of this place is, and which of its fields stand in the address there.
+    fn form_at(self) -> (Area, &'static [&'static str]) {
+        match self {
+            Area::Delete => (self, &["registry", "name", "tag"]),
+            Area::Sweep => (Area::Registry, &["name"]),
+            Area::Registry | Area::RemoveRegistry | Area::Member(_) | Area::RemoveMember(_) => (self, &["name"]),
+            Area::RenewSecret | Area::RevokeSecret => (self, &["id"]),
+            Area::NewRegistry | Area::NewMember(_) | Area::NewSecret => (self, &[]),
+            // These take none.
+            Area::Repositories
+            | Area::Repository
+            | Area::Tag
+            | Area::Callers
+            | Area::Registries
+            | Area::Members(_)
+            | Area::Secrets
+            | Area::Secret
+            | Area::Why
+            | Area::WhoCan
+            | Area::Overview
+            | Area::Decision => (self, &[]),
+        }
+    }
+
+    /// The address of the form that was sent here.
+    pub(super) fn back(self, prefix: &str, form: &Form) -> String {
+        let (area, fields) = self.form_at();
+        let pairs: Vec<(&str, &str)> = fields.iter().filter_map(|name| Some((*name, form.field(name)?))).collect();
+        href(prefix, area, &pairs)
+    }
+}
+
+/// The address of a page about this.
+fn href(prefix: &str, area: Area, pairs: &[(&str, &str)]) -> String {
+    let path = area.row().0;
+    if pairs.is_empty() {
+        return format!("{prefix}{path}");
+    }
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    format!("{prefix}{path}?{}", query.extend_pairs(pairs).finish())
+}
+
 impl Does {
     pub(super) fn takes(self, method: &Method) -> bool {
         match self {
@@ -224,6 +267,7 @@ impl Desk<'_, '_> {
             heard: &heard,
         };
         let nav = nav(&desk, self.prefix).await?;
+        self.nav = Some(nav.clone());
         let frame = Frame { nav, ..Frame::of(self.prefix, Some(&signed.account)) };
         let room = Room { visit: self.visit, account: &signed.account, desk, frame, asked, turn };
         let mut response = room.serve(area).await?;
@@ -305,12 +349,7 @@ impl Room<'_> {
 
     /// The address of a page about this.
     pub(super) fn href(&self, area: Area, pairs: &[(&str, &str)]) -> String {
-        let (prefix, path) = (self.frame.prefix, area.row().0);
-        if pairs.is_empty() {
-            return format!("{prefix}{path}");
-        }
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        format!("{prefix}{path}?{}", query.extend_pairs(pairs).finish())
+        href(self.frame.prefix, area, pairs)
     }
 
     pub(super) fn link(&self, title: impl Into<String>, area: Area, pairs: &[(&str, &str)]) -> Link {

@@ -93,7 +93,7 @@ impl Desk<'_, '_> {
         let said = match form.field("answer") {
             Some("approve") => Said::Yes(&account, &who),
             Some("refuse") => Said::No,
-            Some(_) | None => return Err(Problem::Form),
+            Some(_) | None => return Err(Problem::Field { field: "The answer", wanted: "approve or refuse" }),
         };
         let is_yes = matches!(said, Said::Yes(..));
         let waiting = match self.typed(&account, form.field("user_code").unwrap_or_default()).await? {

@@ -15,6 +15,7 @@ use super::sheet::Link;
 use crate::access::Denied;
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
+use crate::directory::changing::NotChanged;
 use crate::http::api::{MAX_BODY, Refused, shape_of};
 use crate::http::body::NotRead;
 use crate::http::shape::{self, NOT_NOW, NOTHING_HERE, Shape};
@@ -59,9 +60,14 @@ pub(super) enum Problem {
     /// Another site sent the form.
     #[error("the form was not sent by a page of this server")]
     OtherSite,
-    /// The form cannot be read.
-    #[error("the form cannot be read")]
-    Form,
+    /// A field of the form cannot be read: which, as the form calls it, and what to write there.
+    #[error("{field}: {wanted}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is read there.
+        wanted: &'static str,
+    },
     /// The form is too long.
     #[error("the form is longer than {} KiB, which is the most that is taken", MAX_BODY / 1024)]
     TooLong,
@@ -131,7 +137,7 @@ impl Problem {
         let bad = |status, reason| Shape::new(status, "UNSUPPORTED", self.to_string(), reason, Fault::Client);
         match self {
             Problem::OtherSite => bad(StatusCode::FORBIDDEN, "other_site"),
-            Problem::Form => bad(StatusCode::BAD_REQUEST, "bad_request"),
+            Problem::Field { .. } => bad(StatusCode::BAD_REQUEST, "bad_request"),
             Problem::TooLong => bad(StatusCode::PAYLOAD_TOO_LARGE, "too_long"),
             Problem::TooSlow => bad(StatusCode::REQUEST_TIMEOUT, "too_slow"),
             Problem::BrokenOff => bad(StatusCode::BAD_REQUEST, "bad_request"),
@@ -156,10 +162,26 @@ impl Problem {
                 let message = NOTHING_HERE.into();
                 Shape { code: "NOT_FOUND", message, ..bad(StatusCode::NOT_FOUND, "not_granted") }
             }
-            Problem::NotDone(not_done) => shape_of(not_done),
+            Problem::NotDone(not_done) => match of_versions(not_done) {
+                Some(told) => Shape { message: told.into(), ..shape_of(not_done) },
+                None => shape_of(not_done),
+            },
             Problem::Asked(refused) => refused.shape(),
             Problem::Unavailable(_) => Shape::unavailable("unavailable", Fault::Ours),
         }
+    }
+}
+
+/// What somebody is told whose form was made for another version: the API's words are about headers.
+fn of_versions(not_done: &NotDone) -> Option<&'static str> {
+    if matches!(not_done, NotDone::Changed | NotDone::NotChanged(NotChanged::Conflict)) {
+        Some(
+            "somebody else changed it after your form was shown, and nothing of yours was saved; see what it is now, and change that",
+        )
+    } else if matches!(not_done, NotDone::NoVersion) {
+        Some("the form does not say what it was made for, and nothing was saved; open it once more")
+    } else {
+        None
     }
 }
 
@@ -170,17 +192,29 @@ struct ProblemPage<'page> {
     title: &'static str,
     message: &'page str,
     id: &'page str,
+    /// The way to the form that was sent.
+    back: Option<Link>,
 }
 
 /// The page that tells a problem.
-pub(super) fn problem_page(frame: &Frame<'_>, problem: &Problem, shape: &Shape, id: &str) -> Response {
+pub(super) fn problem_page(
+    frame: &Frame<'_>,
+    (problem, shape): (&Problem, &Shape),
+    back: Option<String>,
+    id: &str,
+) -> Response {
+    let is_stale = matches!(problem, Problem::NotDone(not_done) if of_versions(not_done).is_some());
+    let words = if is_stale { "See it as it is now" } else { "Back to the form" };
+    // What is not there has no form.
+    let back = back.filter(|_| shape.status != StatusCode::NOT_FOUND);
+    let back = back.map(|href| Link { href, title: words.to_owned() });
     let title = match problem {
         Problem::SignedOut => "Sign in",
         Problem::Refused(_) => "You may not sign in",
         Problem::Flow(_) | Problem::ProviderRefused(_) | Problem::WrongPassword(_) => "Not signed in",
         Problem::Unavailable(_) => "Not now",
         Problem::OtherSite
-        | Problem::Form
+        | Problem::Field { .. }
         | Problem::TooLong
         | Problem::TooSlow
         | Problem::BrokenOff
@@ -193,7 +227,7 @@ pub(super) fn problem_page(frame: &Frame<'_>, problem: &Problem, shape: &Shape, 
         Problem::NotDone(_) | Problem::Asked(_) => "This did not work",
         Problem::Nothing => "Nothing here",
     };
-    let mut response = page(shape.status, &ProblemPage { frame, title, message: &shape.message, id });
+    let mut response = page(shape.status, &ProblemPage { frame, title, message: &shape.message, id, back });
     let headers = response.headers_mut();
     if let Some(methods) = shape.allow {
         headers.insert(ALLOW, HeaderValue::from_static(methods));

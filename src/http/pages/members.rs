@@ -98,6 +98,10 @@ fn inputs_of(kind: MemberKind, member: Option<&ToldMember>) -> Vec<Input> {
     }
 }
 
+fn not_a_number(field: &'static str) -> Problem {
+    Problem::Field { field, wanted: "write a whole number, in digits" }
+}
+
 impl Room<'_> {
     /// Whether somebody may make an entry of a kind: the next one.
     async fn may_make(&self, kind: MemberKind) -> Result<Option<u64>, Problem> {
@@ -164,7 +168,7 @@ impl Room<'_> {
                 groups: lines("groups"),
                 primary_group: line("primary_group"),
                 quota: match self.said("quota") {
-                    Some(quota) => Wanted::Is(quota.parse().map_err(|_| Problem::Form)?),
+                    Some(quota) => Wanted::Is(quota.parse().map_err(|_| not_a_number("Quota of registries"))?),
                     None => Wanted::Lifted,
                 },
                 privileges: lines("privileges"),
@@ -192,7 +196,7 @@ impl Room<'_> {
             }
             Turn::Sent => {
                 let (name, id) = (self.said("name").unwrap_or_default(), self.said("id"));
-                let id = id.map(|id| id.parse::<u64>().map_err(|_| Problem::Form)).transpose()?;
+                let id = id.map(|id| id.parse::<u64>().map_err(|_| not_a_number("Id"))).transpose()?;
                 // One of its name that is made later is another.
                 let made = self.desk.now.unix_timestamp_nanos().to_string();
                 let new = self.said_of_member(kind)?.new_entry(kind, name, id, made)?;

@@ -35,13 +35,15 @@ use time::OffsetDateTime;
 pub(super) use self::account::registry;
 use self::area::{Area, Turn};
 use self::frame::{Frame, Problem, with_headers};
+use self::sheet::Link;
 use super::api::MAX_BODY;
 use super::body::gather;
-use super::shape::nothing_here;
+use super::shape::{Shape, nothing_here};
 use super::visit::Visit;
 use crate::app::App;
 use crate::client_address::Peer;
 use crate::decision_log::{Asker, Door};
+use crate::identity::{Account, Identity};
 use crate::secrets::Lasting;
 use crate::sign_in::{KINDS, Section};
 
@@ -92,6 +94,18 @@ impl Place {
         }
     }
 
+    /// Where the form is that was sent there.
+    fn back(self, prefix: &str, form: &Form) -> Option<String> {
+        match self {
+            Place::SignIn | Place::SignOut | Place::Provider(_) => None,
+            Place::Account | Place::MakePassword | Place::RevokePassword | Place::SignOutEverywhere => {
+                Some(format!("{prefix}/account"))
+            }
+            Place::Device | Place::AnswerDevice => Some(format!("{prefix}/device")),
+            Place::Area(area) => Some(area.back(prefix, form)),
+        }
+    }
+
     fn methods(self) -> &'static str {
         match self {
             Place::SignIn | Place::Device => "GET, POST",
@@ -113,6 +127,12 @@ struct Desk<'v, 'a> {
     lasting: Arc<Lasting>,
     prefix: &'v str,
     now: OffsetDateTime,
+    /// Who turned out to have signed in, for the page that tells a problem.
+    seen: Option<(Account, Identity)>,
+    /// The ways to what they may see, once they were asked for.
+    nav: Option<Vec<Link>>,
+    /// Where the form that was sent is.
+    back: Option<String>,
 }
 
 /// The routes of the pages on one listener.
@@ -172,13 +192,13 @@ async fn answer(
     let mut visit = Visit::new(app, &snapshot, peer, asker);
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
-    let mut desk = Desk { visit: &mut visit, section, lasting, prefix, now };
+    let mut desk = Desk { visit: &mut visit, section, lasting, prefix, now, seen: None, nav: None, back: None };
     let response = match desk.serve(place, name, request).await {
         Ok(response) => response,
         Err(problem) => {
             let shape = problem.shape();
             desk.visit.log_refusal(&shape, &problem);
-            frame::problem_page(&Frame::of(prefix, None), &problem, &shape, visit.id.as_str())
+            desk.problem(&problem, &shape).await
         }
     };
     with_headers(visit.with_id(response))
@@ -194,10 +214,12 @@ impl Desk<'_, '_> {
         if parts.method == Method::POST {
             origin::check(&parts.headers)?;
         }
-        match (place, parts.method == Method::POST) {
+        let sends = parts.method == Method::POST;
+        let sent = if sends { self.form(place, &parts.headers, body).await? } else { query(&parts) };
+        match (place, sends) {
             (Place::SignIn, false) => self.ways_in(&parts).await,
             (Place::SignIn, true) => {
-                let signed_in = self.by_password(&form(body).await?).await?;
+                let signed_in = self.by_password(&sent).await?;
                 Ok(self.onward(&parts.headers, signed_in))
             }
             (Place::Provider(section), _) => {
@@ -205,17 +227,43 @@ impl Desk<'_, '_> {
                 Ok(self.onward(&parts.headers, signed_in))
             }
             (Place::Device | Place::AnswerDevice, _) if self.section.url.is_none() => Err(Problem::Nothing),
-            (Place::Device, false) => self.device(&parts.headers, &query(&parts)).await,
-            (Place::Device, true) => self.device(&parts.headers, &form(body).await?).await,
-            (Place::AnswerDevice, _) => self.answer_device(&parts.headers, &form(body).await?).await,
-            (Place::Account, _) => self.account(&parts.headers, &query(&parts)).await,
-            (Place::MakePassword, _) => self.make_password(&parts.headers, &form(body).await?).await,
+            (Place::Device, _) => self.device(&parts.headers, &sent).await,
+            (Place::AnswerDevice, _) => self.answer_device(&parts.headers, &sent).await,
+            (Place::Account, _) => self.account(&parts.headers, &sent).await,
+            (Place::MakePassword, _) => self.make_password(&parts.headers, &sent).await,
             (Place::RevokePassword, _) => self.revoke_password(&parts.headers, name).await,
             (Place::SignOut, _) => self.sign_out(&parts.headers).await,
             (Place::SignOutEverywhere, _) => self.sign_out_everywhere(&parts.headers).await,
-            (Place::Area(area), false) => self.area(area, (&parts.headers, &query(&parts), Turn::Shown)).await,
-            (Place::Area(area), true) => self.area(area, (&parts.headers, &form(body).await?, Turn::Sent)).await,
+            (Place::Area(area), false) => self.area(area, (&parts.headers, &sent, Turn::Shown)).await,
+            (Place::Area(area), true) => self.area(area, (&parts.headers, &sent, Turn::Sent)).await,
         }
+    }
+
+    /// The form that was sent. Whoever sent one that cannot be read is told so on a page of their own.
+    async fn form(&mut self, place: Place, headers: &HeaderMap, body: Body) -> Result<Form, Problem> {
+        match gather(body, MAX_BODY).await {
+            Ok(text) => {
+                let form = Form(form_urlencoded::parse(&text).into_owned().collect());
+                self.back = place.back(self.prefix, &form);
+                Ok(form)
+            }
+            Err(cause) => {
+                let _whoever_it_is = self.signed_in(headers).await;
+                Err(cause.into())
+            }
+        }
+    }
+
+    /// The page that tells a problem, to whoever has signed in.
+    async fn problem(&mut self, problem: &Problem, shape: &Shape) -> Response {
+        let nav = match (self.nav.take(), &self.seen) {
+            (Some(nav), _) => nav,
+            (None, Some((_, who))) => self.nav_of(who).await,
+            (None, None) => Vec::new(),
+        };
+        let account = self.seen.as_ref().map(|(account, _)| account.as_str());
+        let frame = Frame { nav, ..Frame::of(self.prefix, account) };
+        frame::problem_page(&frame, (problem, shape), self.back.take(), self.visit.id.as_str())
     }
 
     /// The way to another page of ours, with what the browser is to keep.
@@ -247,11 +295,6 @@ impl Form {
         let (Some((_, value)), None) = (all.next(), all.next()) else { return None };
         Some(value)
     }
-}
-
-async fn form(body: Body) -> Result<Form, Problem> {
-    let text = gather(body, MAX_BODY).await?;
-    Ok(Form(form_urlencoded::parse(&text).into_owned().collect()))
 }
 
 /// The parameters of a request's address; of two of one name, neither.

@@ -79,6 +79,7 @@ impl Desk<'_, '_> {
         }
         let renewed =
             if now.saturating_sub(session.last) >= RENEW_AFTER { Some(self.session_cookie(&own)?) } else { None };
+        self.seen = Some((account.clone(), who.clone()));
         Ok(SignedIn { account, who, renewed })
     }
 

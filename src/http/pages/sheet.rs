@@ -20,6 +20,7 @@ pub(super) struct Sheet {
 }
 
 /// The way to another page.
+#[derive(Clone)]
 pub(super) struct Link {
     pub(super) href: String,
     pub(super) title: String,
