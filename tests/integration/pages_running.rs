@@ -307,6 +307,31 @@ async fn no_secret_is_lost_between_two_pages() {
     assert_eq!(listed.len(), 120, "{listed:?}");
 }
 
+/// Somebody in a thousand groups, or a question with as many labels, makes no larger page.
+#[tokio::test]
+async fn why_has_room_for_the_labels_that_fit() {
+    let groups: Vec<String> = (0..2000).map(|number| format!("\"<group-{number:04}>\"")).collect();
+    let user = format!("users:\n  mia: {{password: \"{ALICE_HASH}\", labels: {{groups: [{}]}}}}\n", groups.join(", "));
+    let rules = opensvc().replace("acl: []\n", RULES).replacen("users:\n", &user, 1);
+    let bed = bed_with(&format!("{rules}{SIGN_IN}")).await;
+    let dan = Person::signed_in(&bed, "dan").await;
+    let page = dan.get("/why?account=mia&service=reg&scope=repository:lib/x:pull").await.ok().text();
+    assert!(page.len() < 60_000, "{}", page.len());
+    let labels = unescaped(&fact(&page, "Labels"));
+    assert!(labels.starts_with("groups=[<group-0000>, ") && labels.contains("] and 1"), "{labels}");
+    assert!(labels.ends_with(" more") && labels.len() < 4_000, "{labels}");
+    for letters in [1_000, 3_900] {
+        let asked = format!("service=reg&scope=repository:lib/x:pull&labels=team%3D{}", "x".repeat(letters));
+        let page = dan.get(&format!("/why?{asked}")).await.ok().text();
+        assert!(page.len() < 60_000, "{letters}: {}", page.len());
+    }
+    let asked = format!("service=reg&scope=repository:lib/x:pull&labels=team%3D{}", "%3C".repeat(15_000));
+    let reply = dan.get(&format!("/why?{asked}")).await;
+    let text = reply.text();
+    assert!(reply.status == 400 && text.contains("more than the page has room for"), "{text}");
+    assert!(text.len() < 60_000, "{}", text.len());
+}
+
 /// Row 47 of the reference on sign-in: behind a proxy that has the rest of the host, no way leads out of the prefix.
 #[tokio::test]
 async fn below_a_prefix_all_ways_on_pages_are_too() {

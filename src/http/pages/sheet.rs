@@ -104,9 +104,20 @@ impl Cell {
         Cell::Text(text.into())
     }
 
-    /// How many bytes it has on a page, where a letter that HTML knows is five of them.
+    /// As much of a text as has room in a table.
+    pub(super) fn cut(text: &str) -> Cell {
+        let mut left = LONGEST_CELL;
+        let fits = |letter: &char| {
+            let rest = left.checked_sub(written(letter.encode_utf8(&mut [0; 4])));
+            left = rest.unwrap_or_default();
+            rest.is_some()
+        };
+        let shown: String = text.chars().take_while(fits).collect();
+        Cell::Text(if shown.len() < text.len() { format!("{shown}…") } else { shown })
+    }
+
+    /// How many bytes it has on a page.
     fn size(&self) -> usize {
-        let written = |text: &str| text.bytes().map(|letter| if b"<>&\"'".contains(&letter) { 5 } else { 1 }).sum();
         let own: usize = match self {
             Cell::Text(text) | Cell::Code(text) => written(text),
             Cell::Link(Link { href, title }) => written(href).saturating_add(written(title)),
@@ -118,6 +129,11 @@ impl Cell {
     pub(super) fn maybe(text: Option<&String>) -> Cell {
         Cell::Text(text.cloned().unwrap_or_else(|| UNKNOWN.to_owned()))
     }
+}
+
+/// How many bytes a text has on a page, where a letter that HTML knows is five of them.
+pub(super) fn written(text: &str) -> usize {
+    text.bytes().map(|letter| if b"<>&\"'".contains(&letter) { 5 } else { 1 }).sum()
 }
 
 /// As many of these rows as have so many bytes, and one at least, so that a page has 60 KB at most, whatever names people choose.
@@ -135,6 +151,8 @@ pub(super) fn fitting(rows: impl Iterator<Item = Vec<Cell>>, bytes: usize) -> Ve
     all
 }
 
+/// The bytes of a cell that is cut.
+const LONGEST_CELL: usize = 4_000;
 /// The bytes around a row, and around a cell.
 const ROW: usize = 40;
 const CELL: usize = 30;

@@ -1,5 +1,6 @@
 //! Why: what each rule says to a question, and who may do something.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use axum::http::StatusCode;
@@ -11,7 +12,7 @@ use settings::moment::parse_moment;
 
 use super::area::{Area, Room};
 use super::frame::Problem;
-use super::sheet::{Cell, Input, Sending, Sheet, Table, fitting};
+use super::sheet::{Cell, Input, Sending, Sheet, Table, fitting, written};
 use crate::http::api::{AskedWhy, Explained, People, apart, explain, find_who, turn};
 use crate::identity::Account;
 use crate::policy_tests::{PolicyAction, scope_from};
@@ -20,8 +21,14 @@ use crate::whole_policy::{OfPattern, RuleTold, SymbolicTold, WholePolicy, in_wor
 
 /// So many rules are shown at once: those nearest to the decision first.
 const RULES: usize = 60;
-/// The bytes of a table.
-const BYTES: usize = 40_000;
+/// The bytes of the tables, of the labels beside them, and of what somebody has typed, which a page repeats.
+const BYTES: usize = 36_000;
+const LABELS_BYTES: usize = 4_000;
+const TYPED_BYTES: usize = 4_000;
+/// How often what was typed is on the page, and in an address, where a byte is three.
+const REPEATED: usize = 4;
+/// What somebody is told who typed more.
+const TOO_MUCH: &str = "this is more than the page has room for; ask by the API, or with fewer labels";
 
 /// The fields of the question, as people fill them in.
 const FIELDS: [(&str, &str); 7] = [
@@ -53,11 +60,22 @@ impl Room<'_> {
         Sending { method: "get", inputs: vec![Input::needed("id", "Id, as in X-Decision-Id and the log", id)], ..form }
     }
 
+    /// The bytes of what somebody has typed, and whether there is room for it.
+    fn typed(&self) -> Result<usize, String> {
+        let bytes = self.asked.0.iter().map(|(_, value)| written(value)).sum();
+        if bytes > TYPED_BYTES { Err(TOO_MUCH.to_owned()) } else { Ok(bytes) }
+    }
+
+    /// What somebody has typed in a field, where there is room for all of it.
+    fn repeated(&self, name: &str) -> Option<&str> {
+        self.asked.field(name).filter(|_| self.typed().is_ok())
+    }
+
     fn asks_why(&self) -> Sending {
-        let said = |name: &str| self.asked.field(name).unwrap_or_default().to_owned();
+        let said = |name: &str| self.repeated(name).unwrap_or_default().to_owned();
         let input = |(name, label): (&'static str, &'static str)| match name {
             "scope" => Input::needed(name, label, said(name)),
-            "labels" => Input::lines(name, label, &self.lines(name)),
+            "labels" => Input::lines(name, label, &[said(name)]),
             _ => Input::line(name, label, said(name)),
         };
         let form = self.form("Why may somebody do something, or not?", Area::Why, "Explain", Vec::new());
@@ -65,7 +83,7 @@ impl Room<'_> {
     }
 
     fn asks_who(&self) -> Sending {
-        let said = |name: &str, usual: &str| self.asked.field(name).unwrap_or(usual).to_owned();
+        let said = |name: &str, usual: &str| self.repeated(name).unwrap_or(usual).to_owned();
         let form = self.form("Who may do something?", Area::WhoCan, "Find them", Vec::new());
         let inputs = vec![
             Input::needed("action", "Action, such as push", said("action", "push")),
@@ -119,6 +137,7 @@ impl Room<'_> {
     }
 
     fn asked_why(&self) -> Result<AskedWhy, String> {
+        self.typed()?;
         let scope = scope_from(self.said("scope").unwrap_or_default());
         let mut scope = scope.map_err(|wrong| format!("{wrong}; write repository:team/app:pull,push"))?;
         let reference = self.said("reference").map(|text| Reference::parse(text).ok_or("that is no tag and no digest"));
@@ -145,21 +164,20 @@ impl Room<'_> {
         let list = |all: String| if all.is_empty() { "nothing".to_owned() } else { all };
         let mut facts = vec![("Granted", list(words(granted))), ("Withheld", list(words(withheld)))];
         facts.extend(notes.iter().map(|note| ("Note", note.clone())));
-        let told: Vec<String> =
-            labels.iter().map(|(label, values)| format!("{label}=[{}]", values.join(", "))).collect();
-        facts.push(("Labels", list(told.join(" "))));
+        facts.push(("Labels", list(told_labels(labels))));
         let upto = self.said("upto").and_then(|text| text.parse().ok()).unwrap_or(rules.len()).min(rules.len());
         let from = upto.saturating_sub(RULES);
         let row = |rule: &RuleTold| {
             vec![
-                Cell::text(&rule.name),
-                Cell::text(rule.comment.as_deref().map(printable).unwrap_or_default()),
-                Cell::text(&rule.told),
+                Cell::cut(&rule.name),
+                Cell::cut(&rule.comment.as_deref().map(printable).unwrap_or_default()),
+                Cell::cut(&rule.told),
             ]
         };
         let shown = rules.get(from..upto).unwrap_or_default();
         // The last ones matter: one of them decides.
-        let mut rows = fitting(shown.iter().rev().map(row), BYTES);
+        let typed = self.typed().unwrap_or(TYPED_BYTES).saturating_mul(REPEATED);
+        let mut rows = fitting(shown.iter().rev().map(row), BYTES.saturating_sub(typed));
         rows.reverse();
         let from = upto.saturating_sub(rows.len());
         let asked = FIELDS.iter().filter_map(|(name, _)| Some((*name, self.asked.field(name)?)));
@@ -183,7 +201,7 @@ impl Room<'_> {
         let (action, resource) = (self.said("action").unwrap_or_default(), self.said("resource").unwrap_or_default());
         let of_pattern = if self.said("all").is_some() { OfPattern::All } else { OfPattern::Any };
         let forms = self.asks().await?;
-        let wanted = match wanted(action, resource, of_pattern) {
+        let wanted = match self.typed().and_then(|_| wanted(action, resource, of_pattern)) {
             Ok(wanted) => wanted,
             Err(wrong) => {
                 let sheet = Sheet { title, alert: Some(wrong), forms, ..Sheet::default() };
@@ -212,7 +230,7 @@ fn told_who(found: &policy::analysis::WhoCan, policy: &WholePolicy) -> (Vec<Tabl
         let told: Vec<String> = ways.ways.iter().map(|way| in_words(policy, way)).collect();
         vec![
             Cell::text(if account.is_empty() { "anonymous" } else { account.as_str() }),
-            Cell::text(format!("{}{}{}", told.join("; or "), conditions(ways.always), term(policy, account))),
+            Cell::cut(&format!("{}{}{}", told.join("; or "), conditions(ways.always), term(policy, account))),
         ]
     });
     let others = found.symbolic.iter().filter_map(|other| {
@@ -220,11 +238,11 @@ fn told_who(found: &policy::analysis::WhoCan, policy: &WholePolicy) -> (Vec<Tabl
         let who = account.map_or("anyone".to_owned(), |account| format!("anyone called {account}"));
         let with: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
         let with = if with.is_empty() { String::new() } else { format!(" with {}", with.join(", ")) };
-        Some(vec![Cell::text(format!("{who}{with}")), Cell::text(in_words(policy, &other.way))])
+        Some(vec![Cell::cut(&format!("{who}{with}")), Cell::cut(&in_words(policy, &other.way))])
     });
     let undecided = found.undecided.iter().map(|(why, rules)| {
         let named: Vec<String> = rules.iter().filter_map(|rule| Some(policy.named(*rule)?.told())).collect();
-        vec![Cell::text(*why), Cell::text(named.join(", "))]
+        vec![Cell::text(*why), Cell::cut(&named.join(", "))]
     });
     let (accounts, others) = (fitting(accounts, BYTES / 2), fitting(others, BYTES / 4));
     let hidden =
@@ -239,6 +257,32 @@ fn told_who(found: &policy::analysis::WhoCan, policy: &WholePolicy) -> (Vec<Tabl
         tables.push(table("What could not be told", vec!["Why", "Rules"], undecided, ""));
     }
     (tables, hidden)
+}
+
+/// The labels that an account has, as many values as have room: somebody may be in a thousand groups.
+fn told_labels(labels: &BTreeMap<String, Vec<String>>) -> String {
+    let (mut told, mut left, mut hidden) = (Vec::new(), LABELS_BYTES, 0_usize);
+    for (label, values) in labels {
+        let mut shown: Vec<&str> = Vec::new();
+        for value in values {
+            // The name of the label is counted with each of its values, which is more than it takes.
+            let size = written(value).saturating_add(written(label)).saturating_add(4);
+            match left.checked_sub(size) {
+                Some(rest) => {
+                    left = rest;
+                    shown.push(value);
+                }
+                None => hidden = hidden.saturating_add(1),
+            }
+        }
+        if !shown.is_empty() {
+            told.push(format!("{label}=[{}]", shown.join(", ")));
+        }
+    }
+    if hidden > 0 {
+        told.push(format!("and {hidden} more"));
+    }
+    told.join(" ")
 }
 
 /// Labels as an administrator writes them: globs.
