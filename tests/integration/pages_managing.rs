@@ -354,6 +354,20 @@ async fn a_page_that_tells_a_problem_is_still_theirs() {
     assert!(nobody.send().await.text().contains("href=\"/sign-in\""), "who has not signed in is shown where to");
 }
 
+/// A proxy that passes on what the documentation says passes on each page.
+#[test]
+fn the_proxys_lines_and_the_table_of_addresses_have_all_pages() {
+    let pages = crate::pages::pages_below("");
+    let (lines, table) = (&pages["how-to/sign-in.md"], &pages["reference/http.md"]);
+    let passed: Vec<&str> = lines.lines().filter(|line| line.trim_start().starts_with("location ~ ^/(")).collect();
+    for target in SHOWN {
+        let first = target.split(['/', '?']).nth(1).unwrap();
+        let stands = |line: &&str| line.contains(&format!("({first}|")) || line.contains(&format!("|{first}"));
+        assert!(passed.iter().any(|line| stands(line)), "{target}: {passed:?}");
+        assert!(table.contains(&format!("`/{first}`")), "{target}");
+    }
+}
+
 /// Rows 34 and 36: nothing of others, no script, each thing to fill in has its label, and the headings follow each other.
 #[tokio::test]
 async fn every_page_is_ours_alone_small_and_readable_without_a_mouse() {
