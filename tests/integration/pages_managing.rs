@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use axum::http::Method;
 use dockwarden::records::catalogue::{Description, Listing, Mark, SweepNumber};
 use time::OffsetDateTime;
 
@@ -384,6 +385,9 @@ async fn every_page_is_ours_alone_small_and_readable_without_a_mouse() {
         assert!(policy.starts_with("default-src 'none'; style-src 'self';") && !policy.contains("script"), "{policy}");
         assert_eq!(reply.header("x-frame-options"), "DENY");
         assert_eq!(reply.header("cache-control"), "no-store");
+        let head = bed.request(Method::HEAD, target).header("cookie", &cat.cookie).send().await;
+        assert!(head.status == 200 || head.status == 503, "{target}: {}", head.status);
+        assert_eq!(head.text(), "", "{target}");
         let text = reply.text();
         assert!(
             text.len() < 60_000 && !text.contains("<script") && !text.contains(" style=") && !text.contains(" onclick")

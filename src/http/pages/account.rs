@@ -2,7 +2,8 @@
 
 use askama::Template;
 use axum::http::header::SET_COOKIE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use time::OffsetDateTime;
 use time::format_description::StaticFormatDescription;
@@ -79,11 +80,13 @@ impl Row {
 
 impl Desk<'_, '_> {
     /// Shows the account, and of its passwords those that are asked for.
-    pub(super) async fn account(&mut self, headers: &HeaderMap, asked: &Form) -> Result<Response, Problem> {
+    pub(super) async fn account(&mut self, parts: &Parts, asked: &Form) -> Result<Response, Problem> {
+        let headers = &parts.headers;
         let Some(SignedIn { account, who, renewed }) = self.or_sign_in(headers).await? else {
             return Ok(self.to("/sign-in", &[]));
         };
-        let sealed = cookie(headers, &cookie_name(self.prefix, NEW));
+        // Who asks for the head alone would never see it.
+        let sealed = cookie(headers, &cookie_name(self.prefix, NEW)).filter(|_| parts.method != Method::HEAD);
         let new = match sealed {
             Some(sealed) => self.new_password(&account, sealed).await?,
             None => None,

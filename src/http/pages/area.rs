@@ -192,17 +192,17 @@ fn href(prefix: &str, area: Area, pairs: &[(&str, &str)]) -> String {
 impl Does {
     pub(super) fn takes(self, method: &Method) -> bool {
         match self {
-            Does::Shows => *method == Method::GET,
+            Does::Shows => matches!(*method, Method::GET | Method::HEAD),
             Does::Takes => *method == Method::POST,
-            Does::Both => matches!(*method, Method::GET | Method::POST),
+            Does::Both => matches!(*method, Method::GET | Method::HEAD | Method::POST),
         }
     }
 
     pub(super) fn methods(self) -> &'static str {
         match self {
-            Does::Shows => "GET",
+            Does::Shows => "GET, HEAD",
             Does::Takes => "POST",
-            Does::Both => "GET, POST",
+            Does::Both => "GET, HEAD, POST",
         }
     }
 }

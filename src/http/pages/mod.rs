@@ -82,9 +82,10 @@ impl Place {
     /// The one method that does something there besides those that only show.
     fn takes(self, method: &Method) -> bool {
         match self {
-            Place::SignIn | Place::Device => matches!(*method, Method::GET | Method::POST),
+            Place::SignIn | Place::Device => matches!(*method, Method::GET | Method::HEAD | Method::POST),
             // HEAD would redeem a code, and links in chats and mails are looked at so.
-            Place::Provider(_) | Place::Account => *method == Method::GET,
+            Place::Provider(_) => *method == Method::GET,
+            Place::Account => matches!(*method, Method::GET | Method::HEAD),
             Place::MakePassword
             | Place::RevokePassword
             | Place::AnswerDevice
@@ -108,8 +109,9 @@ impl Place {
 
     fn methods(self) -> &'static str {
         match self {
-            Place::SignIn | Place::Device => "GET, POST",
-            Place::Provider(_) | Place::Account => "GET",
+            Place::SignIn | Place::Device => "GET, HEAD, POST",
+            Place::Provider(_) => "GET",
+            Place::Account => "GET, HEAD",
             Place::MakePassword
             | Place::RevokePassword
             | Place::AnswerDevice
@@ -229,7 +231,7 @@ impl Desk<'_, '_> {
             (Place::Device | Place::AnswerDevice, _) if self.section.url.is_none() => Err(Problem::Nothing),
             (Place::Device, _) => self.device(&parts.headers, &sent).await,
             (Place::AnswerDevice, _) => self.answer_device(&parts.headers, &sent).await,
-            (Place::Account, _) => self.account(&parts.headers, &sent).await,
+            (Place::Account, _) => self.account(&parts, &sent).await,
             (Place::MakePassword, _) => self.make_password(&parts.headers, &sent).await,
             (Place::RevokePassword, _) => self.revoke_password(&parts.headers, name).await,
             (Place::SignOut, _) => self.sign_out(&parts.headers).await,

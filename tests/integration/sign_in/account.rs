@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use axum::http::Method;
 use dockwarden::identity::Account;
 use dockwarden::records::Limits;
 use dockwarden::secrets::{MOST_PERSONAL, New, NotMade};
@@ -201,4 +202,19 @@ async fn signing_out_ends_the_session_wherever_its_cookie_is() {
         assert_eq!(other.get(bed, "/account").await.status, 200, "another session of the account goes on");
     }
     assert_eq!(copy.post(&scene.bed, "/sign-out", "").await.header("location"), "/sign-in", "twice is once");
+}
+
+/// What looks at a page without showing it takes nothing from who opens it afterwards.
+#[tokio::test]
+async fn the_head_of_a_page_uses_no_new_password_up() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    assert_eq!(scene.bed.request(Method::HEAD, "/sign-in").send().await.status, 200);
+    assert_eq!(browser.sign_in(&scene.bed).await.status, 303);
+    assert_eq!(browser.post(&scene.bed, "/account/passwords", "name=laptop&days=30").await.status, 303);
+    let head = scene.bed.request(Method::HEAD, "/account").header("cookie", &browser.cookie()).send().await;
+    assert_eq!((head.status, head.text().as_str()), (200, ""));
+    browser.keep(&head);
+    let page = browser.get(&scene.bed, "/account").await.ok().text();
+    assert!(page.contains("id=\"password\">dwp_"), "{page}");
 }
