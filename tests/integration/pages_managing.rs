@@ -24,7 +24,7 @@ pub(crate) const NAMES: [&str; 9] = [
     "users/2/x",
 ];
 /// All that the pages show, but for those that only take forms.
-const SHOWN: [&str; 29] = [
+const SHOWN: [&str; 30] = [
     "/account",
     "/repositories",
     "/repositories/one?registry=reg&name=lib/x",
@@ -51,6 +51,7 @@ const SHOWN: [&str; 29] = [
     "/secrets/new",
     "/why",
     "/why?scope=repository:lib/x:pull,push&account=ann&labels=team%3Dweb",
+    "/why/who",
     "/why/who?action=push&resource=repository:lib/x",
     "/overview",
     "/decisions?id=0123456789abcdef",

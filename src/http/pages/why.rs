@@ -201,6 +201,9 @@ impl Room<'_> {
         let (action, resource) = (self.said("action").unwrap_or_default(), self.said("resource").unwrap_or_default());
         let of_pattern = if self.said("all").is_some() { OfPattern::All } else { OfPattern::Any };
         let forms = self.asks().await?;
+        if action.is_empty() && resource.is_empty() {
+            return self.show(Sheet { title, forms, ..Sheet::default() });
+        }
         let wanted = match self.typed().and_then(|_| wanted(action, resource, of_pattern)) {
             Ok(wanted) => wanted,
             Err(wrong) => {
