@@ -37,8 +37,6 @@ pub enum Managed<'name> {
     Descriptions(&'name str),
     /// Who pulled what from this registry.
     Pulls(&'name str),
-    /// How the server is, and what it decided last.
-    Overview,
     /// The group of this id.
     Group(u64),
     /// The app of this id.
@@ -57,7 +55,6 @@ impl Managed<'_> {
             Managed::Registry(service) => format!("{REGISTRIES}/{service}"),
             Managed::Descriptions(service) => format!("{DESCRIPTIONS}/{service}"),
             Managed::Pulls(service) => format!("{PULLS}/{service}"),
-            Managed::Overview => OVERVIEW.to_owned(),
             Managed::Group(id) => format!("groups/{id}"),
             Managed::App(id) => format!("apps/{id}"),
             Managed::User(id) => format!("users/{id}"),

@@ -199,6 +199,13 @@ async fn the_overview_has_failing_logins_and_the_last_decisions_which_are_found_
     assert!(found.contains("<td>ann</td>") && found.contains("repository:lib/x:pull"), "{found}");
     let unknown = eve.get("/decisions?id=0123456789abcdef").await.ok().text();
     assert!(unknown.contains("The log does."), "{unknown}");
+    // Looking at it is none of what it counts.
+    let again = eve.get("/overview").await.ok().text();
+    let counted = |page: &str| {
+        page.split("<figcaption>").skip(1).map(|rest| rest.split(':').nth(2).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert!(!again.contains("dockwarden:overview"), "{again}");
+    assert_eq!(counted(&again), counted(&page));
     // The signing certificate of the tests ends later than that.
     assert!(page.contains("What ends within 30 days"), "{page}");
 }

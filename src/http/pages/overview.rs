@@ -14,7 +14,7 @@ use super::plot;
 use super::sheet::{Cell, Plot, Sheet, Table, UNKNOWN, fitting};
 use crate::app::{Ending, Overview};
 use crate::decisions::{Failing, Kind, Minute, Noted};
-use crate::directory::rights::{Managed, ManagedAction, OVERVIEW};
+use crate::directory::rights::{ManagedAction, OVERVIEW};
 
 const SECOND: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
 const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
@@ -53,9 +53,9 @@ fn came(noted: &Noted) -> String {
 }
 
 impl Room<'_> {
-    /// That somebody may see this.
+    /// That somebody may see this. It is not among the decisions that are remembered: who looks at them would fill them with looking.
     async fn sees_overview(&self) -> Result<(), Problem> {
-        match self.desk.rights(Managed::Overview).await?.contains(&ManagedAction::Show) {
+        match self.could_see_overview().await? {
             true => Ok(()),
             false => Err(Problem::Nothing),
         }
