@@ -25,7 +25,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, RawPathParams, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -161,7 +161,9 @@ pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
             Some(_) => {
                 let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
                 let css = HeaderValue::from_static("text/css; charset=utf-8");
-                ([(CONTENT_TYPE, css), (CACHE_CONTROL, kept)], STYLE).into_response()
+                let as_said = HeaderValue::from_static("nosniff");
+                let headers = [(CONTENT_TYPE, css), (CACHE_CONTROL, kept), (X_CONTENT_TYPE_OPTIONS, as_said)];
+                (headers, STYLE).into_response()
             }
         }
     });

@@ -31,7 +31,9 @@ async fn each_page_goes_out_with_headers_that_close_it() {
     let page = scene.bed.get("/sign-in").send().await.text();
     assert!(page.contains("href=\"/oidc_auth\"") && !page.contains("<script"), "{page}");
     let style = page.split("stylesheet\" href=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-    assert!(scene.bed.get(style).send().await.ok().header("content-type").starts_with("text/css"));
+    let style = scene.bed.get(style).send().await.ok();
+    assert!(style.header("content-type").starts_with("text/css"));
+    assert_eq!(style.header("x-content-type-options"), "nosniff");
 }
 
 #[tokio::test]
