@@ -216,7 +216,7 @@ impl Desk<'_, '_> {
         }
         self.visit.find_client(&parts.headers)?;
         if parts.method == Method::POST {
-            origin::check(&parts.headers)?;
+            origin::check(&parts.headers, self.section.url.as_ref())?;
         }
         let sends = parts.method == Method::POST;
         let sent = if sends { self.form(place, &parts.headers, body).await? } else { query(&parts) };

@@ -2,15 +2,16 @@
 
 use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
+use url::Url;
 
 use super::frame::Problem;
 
-/// Refuses what another site has sent. Browsers say so by `Sec-Fetch-Site`; older ones by `Origin`, which names our host. What says
-/// neither is no browser's form.
+/// Refuses what another site has sent. Browsers say so by `Sec-Fetch-Site`; older ones by `Origin`, which names our host, and the
+/// scheme of `url` where it is known: a page of our host over plain HTTP can be anybody's. What says neither is no browser's form.
 ///
 /// # Errors
 /// [`Problem::OtherSite`].
-pub(super) fn check(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check(headers: &HeaderMap, url: Option<&Url>) -> Result<(), Problem> {
     let one = |name: &str| {
         let mut lines = headers.get_all(name).iter();
         match (lines.next(), lines.next()) {
@@ -22,8 +23,9 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), Problem> {
         Some(site) => site == "same-origin",
         None => match (one(ORIGIN.as_str()), one(HOST.as_str())) {
             (Some(origin), Some(host)) => {
-                let sent_by = origin.split_once("://").map(|(_, rest)| rest);
-                sent_by.is_some_and(|by| by.eq_ignore_ascii_case(host))
+                let is_scheme = |scheme: &str| url.is_none_or(|url| url.scheme().eq_ignore_ascii_case(scheme));
+                let sent_by = origin.split_once("://");
+                sent_by.is_some_and(|(scheme, by)| is_scheme(scheme) && by.eq_ignore_ascii_case(host))
             }
             (_, _) => false,
         },
@@ -65,7 +67,23 @@ mod tests {
                     headers.append(name, value);
                 }
             }
-            assert_eq!(check(&headers).is_ok(), is_ours, "{lines:?}");
+            assert_eq!(check(&headers, None).is_ok(), is_ours, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn where_our_address_is_known_its_scheme_is_too() {
+        for (url, origin, is_ours) in [
+            ("https://auth.example.org", "https://auth.example.org", true),
+            ("https://auth.example.org", "http://auth.example.org", false),
+            ("http://auth.example.org", "http://auth.example.org", true),
+            ("http://auth.example.org", "https://auth.example.org", false),
+        ] {
+            let lines = [(ORIGIN, origin), (HOST, "auth.example.org")];
+            let headers = lines.map(|(name, value)| (name, axum::http::HeaderValue::from_static(value)));
+            let url = Url::parse(url).ok();
+            assert!(url.is_some());
+            assert_eq!(check(&headers.into_iter().collect(), url.as_ref()).is_ok(), is_ours, "{url:?} {origin}");
         }
     }
 }
