@@ -26,7 +26,7 @@ const MOST_STATES: usize = 1_200_000;
 /// After so many states it is asked again whether there is time.
 const STATES_A_LOOK: usize = 256;
 /// Deeper than the reader of rules lets expressions be.
-const DEEPEST: u32 = 2200;
+pub(crate) const DEEPEST: u32 = 2200;
 
 /// Texts that a question can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,6 +5,7 @@
 
 mod profile;
 mod questions;
+mod samples;
 mod search;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -139,6 +140,8 @@ struct Work<'w, 'p> {
     sets: Vec<String>,
     numbers: HashMap<String, usize>,
     rows: BTreeMap<RowKey, (Difference, HashSet<String>)>,
+    /// A shortest name for each expression that was made of what an account has.
+    samples: HashMap<(Grammar, String), Option<String>>,
     undecided: BTreeMap<&'static str, BTreeSet<(Side, usize)>>,
 }
 
@@ -158,6 +161,7 @@ impl<'w, 'p> Work<'w, 'p> {
             sets: Vec::new(),
             numbers: HashMap::new(),
             rows: BTreeMap::new(),
+            samples: HashMap::new(),
             undecided: BTreeMap::new(),
         }
     }
@@ -406,7 +410,11 @@ impl<'w, 'p> Work<'w, 'p> {
                     side.into_iter().flatten().map(|(live, _)| live).collect()
                 };
                 let grammar = if place.kind == OURS { Grammar::Ours } else { Grammar::Name };
-                let key = (grammar, lives(old_here), lives(new_here), within);
+                let is_both = |rule: usize| self.aligned.old.get(rule).copied().flatten().is_some();
+                let apart = old_here.iter().flatten();
+                let apart = apart.filter(|(live, changed)| *changed && !live.exact && is_both(live.rule));
+                let apart: Vec<usize> = apart.map(|(live, _)| live.rule).collect();
+                let key = Sought { grammar, old: lives(old_here), new: lives(new_here), within, apart };
                 let search = match searches.get(&key) {
                     Some(known) => Rc::clone(known),
                     None => {

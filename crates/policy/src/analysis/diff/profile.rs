@@ -7,7 +7,7 @@ use super::{Asker, Phase, Side, Work};
 use crate::analysis::held::{Left, left};
 use crate::analysis::outcomes::Live;
 use crate::analysis::{Place, World};
-use crate::pattern::LabelValues;
+use crate::pattern::{Field, LabelValues, Pattern, Placeholder};
 use crate::rule::{ReferenceKind, Rule};
 use crate::scope::Reference;
 
@@ -78,7 +78,11 @@ impl Work<'_, '_> {
                 Some(partner) => of(new_rules, partner, &new_labels),
                 None => None,
             };
-            let sure = same_labels || here.iter().chain(&there).all(|left| left.exact);
+            let sees_the_same = || {
+                let rule = old_rules.get(*number);
+                rule.is_some_and(|rule| looks_alike(rule, old_labels.as_deref(), new_labels.as_deref()))
+            };
+            let sure = here.iter().chain(&there).all(|left| left.exact) || sees_the_same();
             let changed = partner.is_none() || here != there || !sure;
             lefts.extend(here.map(|left| ((Side::Old, *number), (left, changed))));
             if let (Some(partner), Some(there)) = (partner, there) {
@@ -116,6 +120,19 @@ impl Work<'_, '_> {
             new: new_labels.map(|_| in_new),
         })
     }
+}
+
+/// Whether the labels that a rule looks at are the same.
+fn looks_alike(rule: &Rule, old: Option<&LabelValues>, new: Option<&LabelValues>) -> bool {
+    let (Some(old), Some(new)) = (old, new) else { return false };
+    let wanted = rule.label_patterns().iter().map(|(label, _)| label);
+    let patterns = Field::ALL.into_iter().filter_map(|field| rule.pattern(field)).chain(rule.tag());
+    let patterns = patterns.chain(rule.label_patterns().iter().map(|(_, pattern)| pattern));
+    let filled = patterns.flat_map(Pattern::placeholders).filter_map(|placeholder| match placeholder {
+        Placeholder::Label(label) => Some(label),
+        Placeholder::Value(_) | Placeholder::Capture(..) => None,
+    });
+    wanted.chain(filled).all(|label| old.get(label) == new.get(label))
 }
 
 /// Whether a rule matches the address and the moment of a question.

@@ -13,11 +13,11 @@ use crate::scope::Action;
 
 /// A name for which the lists have these outcomes.
 pub(super) struct Candidate {
-    name: String,
-    old: Outcome,
-    new: Outcome,
+    pub(super) name: String,
+    pub(super) old: Outcome,
+    pub(super) new: Outcome,
     /// Whether the outcomes are sure.
-    sure: bool,
+    pub(super) sure: bool,
 }
 
 /// What was found among the names.
@@ -26,15 +26,25 @@ pub(super) struct Search {
     ended: Result<(), Unfinished>,
 }
 
-/// What is looked for among names: the grammar, the rules of both lists, and the sets that changed rules have.
-pub(super) type Sought = (Grammar, Vec<Live>, Vec<Live>, Option<Vec<usize>>);
+/// What is looked for among names.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Sought {
+    pub(super) grammar: Grammar,
+    /// What is left of the rules of both lists.
+    pub(super) old: Vec<Live>,
+    pub(super) new: Vec<Live>,
+    /// The sets that changed rules have, where only these matter.
+    pub(super) within: Option<Vec<usize>>,
+    /// Old rules that the new list has too, and that may match other names there: the account has other labels.
+    pub(super) apart: Vec<usize>,
+}
 
 impl Work<'_, '_> {
     /// Confirms what a search found, and says what it could not find.
     pub(super) fn settle(
         &mut self,
         search: &Search,
-        (_, old, new, _): &Sought,
+        sought: &Sought,
         people: &[&Asker],
         place: &Place,
         found: &mut dyn FnMut(&Difference),
@@ -45,6 +55,7 @@ impl Work<'_, '_> {
                 confirmed.insert((&candidate.old, &candidate.new));
             }
         }
+        self.confirm_samples(sought, people, place, found);
         let mut told = HashSet::new();
         for candidate in &search.candidates {
             let outcome = (&candidate.old, &candidate.new);
@@ -57,7 +68,9 @@ impl Work<'_, '_> {
             let mut rules: Vec<(Side, usize)> = old.chain(new).collect();
             let settled = rules.is_empty() && confirmed.contains(&outcome);
             // Rules that both have, and that both lists meet or pass, change nothing where a difference was found.
-            if settled || (confirmed.contains(&outcome) && self.are_common(&candidate.old, &candidate.new)) {
+            if settled
+                || (confirmed.contains(&outcome) && self.are_common(&candidate.old, &candidate.new, &sought.apart))
+            {
                 continue;
             }
             if rules.is_empty() {
@@ -85,8 +98,8 @@ impl Work<'_, '_> {
                     });
                     many.map(|live| (side, live.rule)).collect()
                 };
-                let mut rules = broad(Side::Old, old);
-                rules.extend(broad(Side::New, new));
+                let mut rules = broad(Side::Old, &sought.old);
+                rules.extend(broad(Side::New, &sought.new));
                 self.say(
                     match unfinished {
                         Unfinished::Time => {
@@ -102,16 +115,17 @@ impl Work<'_, '_> {
         }
     }
 
-    /// Whether the rules that may match are the same on both sides.
-    fn are_common(&self, old: &Outcome, new: &Outcome) -> bool {
+    /// Whether the rules that may match are the same on both sides, and match the same.
+    fn are_common(&self, old: &Outcome, new: &Outcome, apart: &[usize]) -> bool {
         let partner = |rule: &usize| self.aligned.old.get(*rule).copied().flatten();
         old.maybe.len() == new.maybe.len()
+            && !old.maybe.iter().any(|rule| apart.contains(rule))
             && old.maybe.iter().zip(&new.maybe).all(|(old, new)| partner(old) == Some(*new))
     }
 
     pub(super) fn search(
         &mut self,
-        (grammar, old, new, within): &Sought,
+        Sought { grammar, old, new, within, apart }: &Sought,
         mut early: impl FnMut(&Candidate, &mut Self),
     ) -> Search {
         let mut met: HashMap<(Outcome, Outcome), usize> = HashMap::new();
@@ -122,7 +136,7 @@ impl Work<'_, '_> {
             let Ok([old, new]) = <[Outcome; 2]>::try_from(text.outcomes) else { return ControlFlow::Continue(()) };
             let known = met.entry((old.clone(), new.clone())).or_default();
             let sure = old.maybe.is_empty() && new.maybe.is_empty();
-            if *known >= if sure { 1 } else { TRIED } || !self.may_differ(&old, &new) {
+            if *known >= if sure { 1 } else { TRIED } || !self.may_differ(&old, &new, apart) {
                 return ControlFlow::Continue(());
             }
             *known += 1;
@@ -136,8 +150,8 @@ impl Work<'_, '_> {
     }
 
     /// Whether the two outcomes could grant anything differently.
-    fn may_differ(&self, old: &Outcome, new: &Outcome) -> bool {
-        if self.are_common(old, new) {
+    fn may_differ(&self, old: &Outcome, new: &Outcome, apart: &[usize]) -> bool {
+        if self.are_common(old, new, apart) {
             return self.differs(old.first, new.first);
         }
         let all = |outcome: &Outcome| -> Vec<Option<usize>> {

@@ -1,0 +1,117 @@
+//! Differences that only a name made of the account's labels shows.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::indexing_slicing, reason = "a missing row is a failed test")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use policy::acl::Acl;
+use policy::analysis::{Below, Findings, Narrow, Shift, Side, Unlisted, World, diff};
+use policy::pattern::{LabelValue, LabelValues};
+use policy::rule::{Rule, RuleText};
+use time::OffsetDateTime;
+
+fn rule(name: &str, actions: &[&str]) -> RuleText {
+    let actions = actions.iter().map(|word| (*word).to_owned()).collect();
+    RuleText { name: Some(name.to_owned()), actions, ..RuleText::default() }
+}
+
+fn with_label(label: &str, pattern: &str, rule: RuleText) -> RuleText {
+    RuleText { labels: BTreeMap::from([(label.to_owned(), pattern.to_owned())]), ..rule }
+}
+
+fn acl(rules: &[RuleText]) -> Acl {
+    Acl::new(rules.iter().map(|rule| Rule::compile(rule).unwrap()).collect())
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Arc<LabelValues> {
+    let mut labels = LabelValues::new();
+    for (label, value) in pairs {
+        labels.entry((*label).to_owned()).or_default().push(LabelValue::literal(value));
+    }
+    Arc::new(labels)
+}
+
+fn world<'p>(acl: &'p Acl, pairs: &[(&str, &str)], unlisted: Unlisted) -> World<'p> {
+    World {
+        lists: vec![acl],
+        accounts: BTreeMap::from([("alice".to_owned(), Some(labels(pairs)))]),
+        terms: BTreeMap::new(),
+        services: vec!["registry".to_owned()],
+        unlisted,
+        below: Below::Nothing,
+    }
+}
+
+fn everywhere() -> Narrow {
+    Narrow { service: None, address: None, at: None, from: OffsetDateTime::UNIX_EPOCH }
+}
+
+fn found(old: &World<'_>, new: &World<'_>) -> Findings {
+    diff(old, new, &everywhere(), &|| true, &mut |_| {})
+}
+
+/// `+alice g/20/0` for what somebody gains, with `-` for what they lose.
+fn told(findings: &Findings) -> Vec<String> {
+    let rows = findings.differences.iter().map(|row| {
+        let sign = match row.shift {
+            Shift::Granted => '+',
+            Shift::Withheld => '-',
+        };
+        let labels: Vec<String> = row
+            .labels
+            .iter()
+            .flat_map(|labels| labels.iter())
+            .map(|(label, values)| {
+                let values: Vec<&str> = values.iter().map(LabelValue::text).collect();
+                format!(" {label}={}", values.join(","))
+            })
+            .collect();
+        format!("{sign}{} {}{}", row.account, row.name, labels.concat())
+    });
+    let mut rows: Vec<String> = rows.collect();
+    rows.sort();
+    rows
+}
+
+fn group_rules() -> Vec<RuleText> {
+    let mine = with_label("gid", "${name:1}", rule(r"/^g\/([^\/]+)\/.+$/", &["pull"]));
+    vec![mine, rule(r"/^g\//", &[]), rule("e/*", &["pull"])]
+}
+
+/// An unchanged rule that holds a label against a piece of the name matches other names for other labels.
+#[test]
+fn another_value_of_a_label_that_is_held_against_the_name_is_told() {
+    let list = acl(&group_rules());
+    let (old, new) =
+        (world(&list, &[("gid", "10")], Unlisted::Nobody), world(&list, &[("gid", "20")], Unlisted::Nobody));
+    let findings = found(&old, &new);
+    assert_eq!(told(&findings), ["+alice g/20/a", "-alice g/10/a"], "{findings:?}");
+    // There may be more of them.
+    assert_eq!(findings.undecided.len(), 1, "{findings:?}");
+    for side in [(Side::Old, 0), (Side::New, 0)] {
+        assert!(findings.undecided[0].rules.contains(&side), "{findings:?}");
+    }
+    // A piece of a label's value, and the whole name.
+    let within = with_label("team", "t-${name:1}-x", rule(r"/^p\/([a-z]+)$/", &["pull"]));
+    let whole = with_label("repo", "${name}", rule(r"/./", &["push"]));
+    for (rule, label, before, after, rows) in [
+        (&within, "team", "t-ab-x", "t-cd-x", ["+alice p/cd", "-alice p/ab"]),
+        (&whole, "repo", "some/app", "other", ["+alice other", "-alice some/app"]),
+    ] {
+        let list = acl(std::slice::from_ref(rule));
+        let side = |value| world(&list, &[(label, value)], Unlisted::Nobody);
+        assert_eq!(told(&found(&side(before), &side(after))), rows, "{label}");
+    }
+}
+
+/// Labels that the rule does not look at leave it alone.
+#[test]
+fn a_label_that_no_rule_looks_at_changes_nothing() {
+    let list = acl(&group_rules());
+    let old = world(&list, &[("gid", "10")], Unlisted::Nobody);
+    let new = world(&list, &[("gid", "10"), ("desk", "4")], Unlisted::Nobody);
+    let findings = found(&old, &new);
+    assert!(findings.differences.is_empty() && findings.undecided.is_empty(), "{findings:?}");
+}
