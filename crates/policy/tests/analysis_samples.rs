@@ -1,4 +1,4 @@
-//! Differences that only a name made of the account's labels shows.
+//! Differences that only a name made of the account's labels shows, and accounts that nobody can list.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(clippy::indexing_slicing, reason = "a missing row is a failed test")]
@@ -114,4 +114,21 @@ fn a_label_that_no_rule_looks_at_changes_nothing() {
     let new = world(&list, &[("gid", "10"), ("desk", "4")], Unlisted::Nobody);
     let findings = found(&old, &new);
     assert!(findings.differences.is_empty() && findings.undecided.is_empty(), "{findings:?}");
+}
+
+#[test]
+fn accounts_that_cannot_be_listed_are_tried_with_values_that_only_the_new_rules_take() {
+    let team = |pattern: &str| acl(&[with_label("team", pattern, rule("prod/app", &["pull"]))]);
+    let (old, new) = (team("prod"), team("prod*"));
+    let side = |list| world(list, &[], Unlisted::Anybody);
+    let rows = told(&found(&side(&old), &side(&new)));
+    assert!(
+        rows.iter().any(|row| row.starts_with("+somebody prod/app team=prod") && !row.ends_with("=prod")),
+        "{rows:?}"
+    );
+    // Their own name as a piece of the repository's.
+    let own = RuleText { account: Some("${name:1}".to_owned()), ..rule(r"/^([^\/]+)\/.+$/", &["pull"]) };
+    let (old, new) = (acl(&[]), acl(&[own]));
+    let rows = told(&found(&side(&old), &side(&new)));
+    assert_eq!(rows, ["+alice alice/a", "+somebody somebody/a"]);
 }

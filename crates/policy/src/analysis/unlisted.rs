@@ -35,7 +35,8 @@ pub(super) fn profiles(
             all.push(wanted);
         }
     };
-    let of_changed: Vec<_> = changed.iter().map(|rule| wanted(rule, still)).collect();
+    let kinds_of = values_of_a_kind(rules, still);
+    let of_changed: Vec<_> = changed.iter().flat_map(|rule| all_wanted(rule, &kinds_of, still)).collect();
     let of_all: BTreeSet<_> = rules.iter().map(|rule| wanted(rule, still)).collect();
     of_changed.iter().for_each(|wanted| add(wanted.clone()));
     for one in &of_changed {
@@ -77,6 +78,38 @@ fn one_of_a_kind(patterns: &[&Pattern], names: impl Iterator<Item = String>) -> 
             known.insert(patterns.iter().map(|pattern| pattern.matches(name, &bindings).unwrap_or(false)).collect())
         })
         .collect()
+}
+
+/// For each label one value of each kind that the rules tell apart.
+fn values_of_a_kind(rules: &[&Rule], still: &dyn Fn() -> bool) -> BTreeMap<String, Vec<String>> {
+    let mut patterns: BTreeMap<&String, Vec<&Pattern>> = BTreeMap::new();
+    for (label, pattern) in rules.iter().flat_map(|rule| rule.label_patterns()) {
+        patterns.entry(label).or_default().push(pattern);
+    }
+    let values = |patterns: &Vec<&Pattern>| kinds(Grammar::Text, patterns, &[], 1, still).texts;
+    patterns.into_iter().map(|(label, patterns)| (label.clone(), values(&patterns))).collect()
+}
+
+/// The labels that a rule wants, and the same with each other value that some rule tells from the one that will do.
+fn all_wanted(
+    rule: &Rule,
+    kinds_of: &BTreeMap<String, Vec<String>>,
+    still: &dyn Fn() -> bool,
+) -> Vec<BTreeMap<String, BTreeSet<String>>> {
+    let one = wanted(rule, still);
+    let mut all = vec![one.clone()];
+    let labels = LabelValues::new();
+    let bindings = Bindings::new(FieldValues::default(), &labels);
+    for (label, pattern) in rule.label_patterns().iter().filter(|(_, pattern)| pattern.literal().is_none()) {
+        for value in kinds_of.get(label).into_iter().flatten() {
+            let mut other = one.clone();
+            other.insert(label.clone(), BTreeSet::from([value.clone()]));
+            if pattern.matches(value, &bindings).unwrap_or(false) && !all.contains(&other) {
+                all.push(other);
+            }
+        }
+    }
+    all
 }
 
 /// The labels that a rule wants, each with a value that will do.
