@@ -1,13 +1,14 @@
 //! Differences that only a name made of the account's labels shows, and accounts that nobody can list.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a missing row is a failed test")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use policy::acl::Acl;
-use policy::analysis::{Below, Findings, Narrow, Shift, Side, Unlisted, World, diff};
+use policy::analysis::{Below, Findings, Narrow, Shift, Side, Unlisted, World, diff, what_can};
 use policy::pattern::{LabelValue, LabelValues};
 use policy::rule::{Rule, RuleText};
 use time::OffsetDateTime;
@@ -131,4 +132,27 @@ fn accounts_that_cannot_be_listed_are_tried_with_values_that_only_the_new_rules_
     let (old, new) = (acl(&[]), acl(&[own]));
     let rows = told(&found(&side(&old), &side(&new)));
     assert_eq!(rows, ["+alice alice/a", "+somebody somebody/a"]);
+}
+
+#[test]
+fn what_somebody_with_unknown_labels_can_is_open_where_rules_look_at_labels() {
+    let by_label = acl(&[rule("${labels:team}/*", &["pull"]), rule("all", &["pull"])]);
+    let can = |list, account: &str| {
+        what_can(&world(list, &[], Unlisted::Anybody), account, &labels(&[]), &everywhere(), &|| true)
+    };
+    let found = can(&by_label, "stranger");
+    assert_eq!(found.rules.len(), 1);
+    let [(why, rules)] = &*found.undecided else { panic!("{found:?}") };
+    assert!(why.contains("its labels are not known") && rules.iter().eq(&[0]), "{found:?}");
+    assert!(can(&by_label, "alice").undecided.is_empty());
+    assert!(can(&acl(&[rule("all", &["pull"])]), "stranger").undecided.is_empty(), "labels matter to no rule");
+}
+
+#[test]
+fn a_type_is_told_as_its_rule_has_it() {
+    let of = |kind: &str| RuleText { kind: Some(kind.to_owned()), ..rule("x", &["pull"]) };
+    let list = acl(&[of("/^a{6}[a-z]*$/"), of("repository"), of("plugin")]);
+    let can = what_can(&world(&list, &[], Unlisted::Nobody), "alice", &labels(&[]), &everywhere(), &|| true);
+    let kinds: Vec<&str> = can.rules.iter().map(|can| can.kind.as_str()).collect();
+    assert_eq!(kinds, ["/^a{6}[a-z]*$/", "repository", "plugin"]);
 }

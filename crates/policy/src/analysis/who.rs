@@ -3,6 +3,7 @@
 mod deciders;
 mod symbolic;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
@@ -16,7 +17,7 @@ use super::held::tags;
 use super::outcomes::Live;
 use super::places::{DIGEST, addresses, is_open_in, kinds, moments};
 use super::{Below, Narrow, Place, Unlisted, World, grants};
-use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern};
+use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
 use crate::rule::Rule;
 use crate::scope::{Action, OURS, Reference};
@@ -92,7 +93,7 @@ pub struct WhoCan {
 /// One thing that somebody may do.
 #[derive(Clone, Debug)]
 pub struct Can {
-    /// The type.
+    /// The type, or those that the rule matches, as it has them.
     pub kind: String,
     /// The names, as the rule has them with its placeholders filled in.
     pub name: String,
@@ -148,9 +149,30 @@ pub fn what_can(
     if world.below == Below::SomebodyElse {
         asking.say("what no rule matches is decided by somebody whose rules are not known", None);
     }
+    if !world.accounts.contains_key(account) {
+        let by_label: BTreeSet<usize> = (0..asking.rules.len())
+            .filter(|rule| asking.rules.get(*rule).is_some_and(|rule| is_by_label(rule)))
+            .collect();
+        if !by_label.is_empty() {
+            asking.say(
+                "the account cannot be listed, so its labels are not known, and these rules look at labels",
+                by_label,
+            );
+        }
+    }
     found.rules.sort_by_key(|can| can.way.rule);
     found.undecided = asking.undecided.into_iter().collect();
     found
+}
+
+/// Whether a rule looks at labels.
+fn is_by_label(rule: &Rule) -> bool {
+    let fields = Field::ALL.into_iter().filter_map(|field| rule.pattern(field)).chain(rule.tag());
+    let is_label = |placeholder: &Placeholder| match placeholder {
+        Placeholder::Label(_) => true,
+        Placeholder::Value(_) | Placeholder::Capture(..) => false,
+    };
+    !rule.label_patterns().is_empty() || fields.flat_map(Pattern::placeholders).any(is_label)
 }
 
 /// Rules held against one account after the other.
@@ -376,14 +398,28 @@ impl<'a, 'p> Asking<'a, 'p> {
             self.except(&mut ways, &hidden);
             all.extend(ways.into_iter().map(|(rule, way)| ((kind.clone(), rule), way)));
         }
-        let can = all.into_iter().map(|((kind, rule), way)| {
+        let mut told: BTreeMap<(String, usize), Can> = BTreeMap::new();
+        for ((kind, rule), way) in all {
             let values = FieldValues { account, kind: &kind, name: &way.example, service: &way.place.service };
             let pattern = self.rules.get(rule).and_then(|rule| rule.pattern(Field::Name));
             let name = pattern.map_or("*".to_owned(), |pattern| pattern.expand(&Bindings::new(values, labels)));
             let name = if pattern.is_none() { "any".to_owned() } else { name };
-            Can { kind, name, way }
-        });
-        can.collect()
+            // A type that was tried stands for all that the rule matches.
+            let kind = match self.rules.get(rule).and_then(|rule| rule.pattern(Field::Type)) {
+                _ if given.contains(&kind) => kind,
+                Some(pattern) => pattern.expand(&Bindings::new(values, labels)),
+                None => "any".to_owned(),
+            };
+            match told.entry((kind.clone(), rule)) {
+                Entry::Vacant(place) => _ = place.insert(Can { kind, name, way }),
+                Entry::Occupied(mut known) => {
+                    let known = &mut known.get_mut().way;
+                    known.services.extend(way.services);
+                    known.except.extend(way.except);
+                }
+            }
+        }
+        told.into_values().collect()
     }
 }
 
