@@ -94,6 +94,20 @@ impl Access {
         }
         Ok((people, unlisted))
     }
+
+    /// The services of the directory, which log in by secrets of their own. No server is asked.
+    ///
+    /// # Errors
+    /// [`Denied::Unavailable`] where the directory has not been read.
+    pub fn services(&self) -> Result<Vec<Identity>, Denied> {
+        let Some(directory) = &self.directory else { return Ok(Vec::new()) };
+        let view = directory.view().map_err(|cause| Denied::Unavailable { backend: directory::NAME, cause })?;
+        let all = view
+            .services()
+            .iter()
+            .map(|service| Identity { account: Some(service.entry.name.clone()), ..Identity::default() });
+        all.map(|who| self.in_directory(who)).collect()
+    }
 }
 
 impl Chain {

@@ -60,8 +60,8 @@ pub(super) fn open(config: Config) -> Result<WholePolicy, String> {
     names.insert(String::new());
     // Whatever is called as no account can be was never let in.
     let accounts = names.iter().filter_map(|name| Account::parse_or_anonymous(name).ok());
-    let robots = policy.robots()?;
-    let listed = policy.people(accounts.chain(robots.into_iter().map(Some)))?;
+    let (robots, services) = (policy.robots()?, policy.services_of_directory()?);
+    let listed = policy.people(accounts.chain(robots.into_iter().chain(services).map(Some)))?;
     let unlisted = match policy.strangers.is_empty() && elsewhere.is_empty() {
         true => Unlisted::Nobody,
         false => Unlisted::Anybody,

@@ -192,6 +192,12 @@ impl Policy {
         all.iter().map(|robot| robot_account(&robot.name).map_err(|wrong| wrong.to_string())).collect()
     }
 
+    /// The services of the directory, which log in with secrets of their own.
+    pub(in crate::cli) fn services_of_directory(&self) -> Result<Vec<Account>, String> {
+        let services = self.access.services().map_err(|denied| unanswered(denied, ""))?;
+        Ok(services.into_iter().filter_map(|who| who.account).collect())
+    }
+
     /// These accounts as they come in at a login; those that nobody ever lets in are left out.
     pub(in crate::cli) fn people(
         &mut self,

@@ -76,12 +76,14 @@ pub(in crate::http) struct People {
 }
 
 impl People {
-    /// Those of the configuration, and the robots of the records. Accounts of databases are not listed here: there may be any number, and
+    /// Those of the configuration with the services of the directory, and the robots of the records. Accounts of databases are not listed here: there may be any number, and
     /// each question would ask for all of them.
     pub(in crate::http) async fn now(snapshot: &Snapshot, now: OffsetDateTime) -> Result<People, Refused> {
         let (people, mut unlisted) = snapshot.access.people()?;
         let mut listed = Listed::default();
         people.iter().for_each(|(name, who)| listed.add(name, who));
+        // They are asked before all others, so that nobody else is called so.
+        snapshot.access.services()?.iter().for_each(|who| listed.add(who.name(), who));
         if let Some(records) = &snapshot.records {
             let robots = records::all_robots(&*records.records, MOST_ROBOTS + 1).await;
             let unavailable =

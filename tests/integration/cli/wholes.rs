@@ -1,0 +1,69 @@
+//! Commands for whole policies where accounts, services or command lines are unusual.
+
+use serde_json::Value;
+
+use super::{STRONG, configured, run};
+use crate::bed::Folder;
+use crate::directory::opensvc;
+
+/// A file with alice, who has this group id, and these rules.
+fn policy(gid: &str, acl: &str, more: &str) -> (Folder, String) {
+    let token = "token: {issuer: Acme, certificate: $DIR/none.crt, key: $DIR/none.key, services: [registry]}\n";
+    configured(&format!(
+        "{token}users:\n  alice: {{password: \"{STRONG}\", labels: {{gid: [\"{gid}\"]}}}}\n{more}acl:\n{acl}"
+    ))
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+const MINE: &str = "  - {match: {name: \"/^g\\\\/([^\\\\/]+)\\\\/.+$/\", labels: {gid: \"${name:1}\"}}, actions: [pull], comment: mine}\n  - {match: {name: \"/^g\\\\//\"}, actions: []}\n";
+
+/// The rules are the same: a user got another label, which one of them holds against a piece of the name.
+#[test]
+fn diff_tells_what_another_label_of_a_user_changes_and_explain_confirms_it() {
+    let ((_one, old), (_other, new)) = (policy("10", MINE, ""), policy("20", MINE, ""));
+    let told = run(["diff", &old, &new]);
+    assert_eq!(told.code, 3, "{}{}", told.out, told.err);
+    assert!(told.out.contains("granted   repository:g/20/a:pull  acl[1] -> acl[0] (mine)\n"), "{}", told.out);
+    assert!(told.out.contains("withheld  repository:g/10/a:pull  acl[0] (mine) -> acl[1]\n"), "{}", told.out);
+    assert!(told.out.contains("undecided which names these rules match"), "{}", told.out);
+    let lines = told.out.lines().filter_map(|line| line.trim().strip_prefix("dockwarden "));
+    let codes: Vec<u8> = lines.map(|line| u8::try_from(run(line.split(' ')).code).unwrap()).collect();
+    assert_eq!(codes, [0, 0]);
+}
+
+/// Who moves to another group of the directory sees that group, and no more the other.
+#[test]
+fn diff_tells_what_another_group_of_the_directory_changes() {
+    let before = opensvc();
+    let after = before.replacen("groups: [dev]", "groups: [ops]", 1);
+    assert_ne!(before, after, "{before}");
+    let ((_one, old), (_other, new)) = (configured(&before), configured(&after));
+    let told = run(["diff", &old, &new, "--json"]);
+    assert_eq!(told.code, 3, "{}{}", told.out, told.err);
+    let found = json_of(&told.out);
+    let seen = |list: &str| {
+        let rows = found[list].as_array().unwrap().iter();
+        rows.filter(|row| row["scope"].as_str().unwrap().starts_with("dockwarden:groups/")).count()
+    };
+    assert!(seen("granted") > 0 && seen("withheld") > 0, "{}", told.out);
+}
+
+#[test]
+fn services_of_the_directory_are_listed() {
+    let before = opensvc();
+    let (_one, file) = configured(&before);
+    let told = run(["what-can", &file, "web@n2", "--service", "reg"]);
+    assert!(told.code != 1 && told.out.contains("standard_rules["), "{}{}", told.out, told.err);
+    let who = run(["who-can", &file, "pull", "repository:apps/100/x", "--service", "reg", "--json"]);
+    let accounts = json_of(&who.out)["accounts"].clone();
+    let names: Vec<&str> = accounts.as_array().unwrap().iter().filter_map(|one| one["account"].as_str()).collect();
+    assert!(names.iter().any(|name| name.contains('@')), "{}{}", who.out, who.err);
+    // Without its services a directory lets none of them in.
+    let (rest, _) = before.split_once("  services:").unwrap();
+    let (_other, without) = configured(rest);
+    let told = run(["diff", &without, &file, "--fail-on", "granted"]);
+    assert!(told.code == 3 && told.out.contains("web@n2"), "{}{}", told.out, told.err);
+}
