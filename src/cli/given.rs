@@ -1,8 +1,9 @@
 //! A configuration from where the command line says: a file, a file as it was in a revision of git, or standard input.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use settings::text;
 
 use super::mongo;
@@ -38,6 +39,23 @@ pub(super) fn load(place: &Path) -> Result<Config, String> {
     }
 }
 
+/// How the command line names a configuration: what begins as a file of git has to be one.
+pub(super) fn place() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|place| match place.to_str().filter(|text| text.starts_with(GIT)) {
+        Some(text) => of_git(text).map(|_| PathBuf::from(&place)),
+        None => Ok(PathBuf::from(place)),
+    })
+}
+
+/// The revision and the path of `git:REV:PATH`.
+fn of_git(place: &str) -> Result<(&str, &str), String> {
+    let parts = place.strip_prefix(GIT).and_then(|rest| rest.split_once(':'));
+    // A revision is never an option.
+    let is_whole =
+        |(revision, path): &(&str, &str)| !revision.is_empty() && !revision.starts_with('-') && !path.is_empty();
+    parts.filter(is_whole).ok_or_else(|| format!("{} is no file of git: write git:REV:PATH", printable(place)))
+}
+
 /// Reads a configuration whose text is not the one that is in the file.
 pub(super) fn load_text(file: &Path, text: &str, told: &Path) -> Result<Config, String> {
     let variables = || super::source(file.to_owned()).variables;
@@ -67,12 +85,7 @@ fn is_elsewhere(facts: &Facts<'_>) -> bool {
 
 /// The configuration as a revision has it. What it names besides (files of users, keys) is read as it is now.
 fn committed(place: &str) -> Result<Config, String> {
-    let wrong = || format!("{} is no file of git: write git:REV:PATH", printable(place));
-    let (revision, path) = place.strip_prefix(GIT).and_then(|rest| rest.split_once(':')).ok_or_else(wrong)?;
-    // A revision is never an option.
-    if revision.is_empty() || revision.starts_with('-') || path.is_empty() {
-        return Err(wrong());
-    }
+    let (revision, path) = of_git(place)?;
     let file = Path::new(path);
     let within = if file.is_absolute() { path.to_owned() } else { format!("./{path}") };
     let shown = Command::new("git").arg("show").arg(format!("{revision}:{within}")).output();

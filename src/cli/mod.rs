@@ -53,6 +53,8 @@ use crate::{server, watch};
 const DONE: u8 = 0;
 /// Something is wrong with what was given, and the text says what.
 const FAILED: u8 = 1;
+/// The command line is wrong, and the text says how.
+const MISUSED: u8 = 2;
 /// Where the configuration is in the image.
 const IMAGES_CONFIG: &str = "/config/auth_config.yml";
 /// How long threads that block may keep the process after everything else has ended.

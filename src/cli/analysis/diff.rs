@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use ::policy::analysis::{self, Difference, Findings, Shift, Side, Undecided};
 
 use super::policies::{self, Only};
-use super::still;
-use crate::cli::given::STANDARD_INPUT;
-use crate::cli::{DONE, FOUND, UNDECIDED, complain, say};
+use super::{Refused, status, still};
+use crate::cli::given::{STANDARD_INPUT, place};
+use crate::cli::{DONE, FOUND, UNDECIDED, say};
 use crate::shown::printable;
 use crate::whole_policy::{DiffTold, DifferenceTold, Named, WholePolicy};
 
@@ -15,8 +15,10 @@ use crate::whole_policy::{DiffTold, DifferenceTold, Named, WholePolicy};
 #[derive(clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// The policy as it was: a configuration file, git:REV:PATH, or "-" for standard input
+    #[arg(value_parser = place())]
     old: PathBuf,
     /// The policy as it is to be: the same
+    #[arg(value_parser = place())]
     new: PathBuf,
     #[command(flatten)]
     only: Only,
@@ -40,15 +42,15 @@ enum FailOn {
 
 /// Runs the command.
 pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
-    compare(arguments).unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+    status(compare(arguments))
 }
 
-fn compare(arguments: &Arguments) -> Result<u8, String> {
+fn compare(arguments: &Arguments) -> Result<u8, Refused> {
     if [&arguments.old, &arguments.new].into_iter().all(|place| place.as_os_str() == STANDARD_INPUT) {
-        return Err("standard input can be one of the two only".to_owned());
+        return Err(Refused::CommandLine("standard input can be one of the two only".to_owned()));
     }
     let (old, new) = (policies::read(&arguments.old)?, policies::read(&arguments.new)?);
-    let narrow = arguments.only.narrow(new.now);
+    let narrow = arguments.only.within([&old, &new])?;
     let found = analysis::diff(&old.world(), &new.world(), &narrow, &still(), &mut |_| {});
     let Findings { differences, undecided } = &found;
     let told = Told { arguments, old: &old, new: &new };
@@ -57,7 +59,7 @@ fn compare(arguments: &Arguments) -> Result<u8, String> {
         FailOn::Any => !differences.is_empty(),
         FailOn::Granted => counts(Shift::Granted) > 0,
     };
-    let status = match (is_found, undecided.is_empty()) {
+    let code = match (is_found, undecided.is_empty()) {
         (true, _) => FOUND,
         (false, false) => UNDECIDED,
         (false, true) => DONE,
@@ -69,7 +71,7 @@ fn compare(arguments: &Arguments) -> Result<u8, String> {
         }
         false => told.text(differences, undecided),
     };
-    Ok(say(&text, status))
+    Ok(say(&text, code))
 }
 
 /// How findings are told.

@@ -7,11 +7,13 @@ use std::path::Path;
 use ::policy::analysis::{Below, Narrow, Unlisted};
 use time::OffsetDateTime;
 
+use super::Refused;
 use crate::authn::Account;
 use crate::backend::Facts;
 use crate::cli::explain::{Policy, Sources, moment};
 use crate::cli::{given, mongo};
 use crate::config::Config;
+use crate::shown::printable;
 use crate::whole_policy::WholePolicy;
 
 /// Which questions are meant, where not all are.
@@ -31,6 +33,25 @@ pub(super) struct Only {
 impl Only {
     pub(super) fn narrow(&self, from: OffsetDateTime) -> Narrow {
         Narrow { service: self.service.clone(), address: self.ip, at: self.at, from }
+    }
+
+    /// What is meant in these policies, the last of which says what time it is.
+    pub(super) fn within<const N: usize>(&self, policies: [&WholePolicy; N]) -> Result<Narrow, Refused> {
+        let knows =
+            |policy: &WholePolicy, service: &String| policy.services.is_empty() || policy.services.contains(service);
+        if let Some(service) = &self.service
+            && !policies.iter().any(|policy| knows(policy, service))
+        {
+            let known: BTreeSet<&String> = policies.iter().flat_map(|policy| &policy.services).collect();
+            let known: Vec<String> = known.into_iter().map(|service| format!("\"{}\"", printable(service))).collect();
+            return Err(Refused::CommandLine(format!(
+                "no token is made for the service \"{}\": token.services has {}",
+                printable(service),
+                known.join(", ")
+            )));
+        }
+        let now = policies.last().map_or(OffsetDateTime::UNIX_EPOCH, |policy| policy.now);
+        Ok(self.narrow(now))
     }
 }
 

@@ -9,8 +9,9 @@ use ::policy::pattern::LabelValues;
 use serde::Serialize;
 
 use super::policies::{self, Only};
-use super::still;
-use crate::cli::{DONE, UNDECIDED, complain, say};
+use super::{Refused, status, still};
+use crate::cli::given::place;
+use crate::cli::{DONE, UNDECIDED, say};
 use crate::shown::printable;
 use crate::whole_policy::{
     OfPattern, SymbolicTold, WhatCanTold, WhoCanTold, WholePolicy, actions_of, in_words, term, wanted,
@@ -20,6 +21,7 @@ use crate::whole_policy::{
 #[derive(clap::Args)]
 pub(in crate::cli) struct WhoArguments {
     /// The configuration: a file, git:REV:PATH, or "-" for standard input
+    #[arg(value_parser = place())]
     config: PathBuf,
     /// The action, such as push
     action: String,
@@ -42,6 +44,7 @@ pub(in crate::cli) struct WhoArguments {
 #[derive(clap::Args)]
 pub(in crate::cli) struct WhatArguments {
     /// The configuration: a file, git:REV:PATH, or "-" for standard input
+    #[arg(value_parser = place())]
     config: PathBuf,
     /// The account; "" is every client without one
     account: String,
@@ -54,24 +57,24 @@ pub(in crate::cli) struct WhatArguments {
 
 /// Runs `who-can`.
 pub(in crate::cli) fn who_can(arguments: &WhoArguments) -> u8 {
-    who(arguments).unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+    status(who(arguments))
 }
 
 /// Runs `what-can`.
 pub(in crate::cli) fn what_can(arguments: &WhatArguments) -> u8 {
-    what(arguments).unwrap_or_else(|message| complain(&format!("dockwarden: {message}")))
+    status(what(arguments))
 }
 
-fn who(arguments: &WhoArguments) -> Result<u8, String> {
+fn who(arguments: &WhoArguments) -> Result<u8, Refused> {
     let WhoArguments { config, action, resource, any: _, all, only, json } = arguments;
     let of_pattern = if *all { OfPattern::All } else { OfPattern::Any };
     let wanted = wanted(action, resource, of_pattern)
-        .map_err(|wrong| format!("{}: {wrong}", printable(&format!("{action} {resource}"))))?;
+        .map_err(|wrong| Refused::CommandLine(format!("{}: {wrong}", printable(&format!("{action} {resource}")))))?;
     let policy = policies::read(config)?;
-    let found = analysis::who_can(&policy.world(), &wanted, &only.narrow(policy.now), &still());
-    let status = if found.undecided.is_empty() { DONE } else { UNDECIDED };
+    let found = analysis::who_can(&policy.world(), &wanted, &only.within([&policy])?, &still());
+    let code = if found.undecided.is_empty() { DONE } else { UNDECIDED };
     if *json {
-        return print(&WhoCanTold::of(&found, &policy), status);
+        return print(&WhoCanTold::of(&found, &policy), code);
     }
     let mut out = String::new();
     for (account, Ways { ways, always }) in &found.accounts {
@@ -91,26 +94,28 @@ fn who(arguments: &WhoArguments) -> Result<u8, String> {
         out.push_str("nobody\n");
     }
     out.push_str(&undecided(&policy, &found.undecided));
-    Ok(say(&out, status))
+    Ok(say(&out, code))
 }
 
-fn what(arguments: &WhatArguments) -> Result<u8, String> {
+fn what(arguments: &WhatArguments) -> Result<u8, Refused> {
     let WhatArguments { config, account, only, json } = arguments;
     let policy = policies::read(config)?;
     let labels: Arc<LabelValues> = match (policy.listed.accounts.get(account), policy.unlisted) {
         (Some(Some(labels)), _) => Arc::clone(labels),
-        (Some(None), _) => return Err(format!("{}: the account is closed, and may do nothing", printable(account))),
+        (Some(None), _) => {
+            return Err(format!("{}: the account is closed, and may do nothing", printable(account)).into());
+        }
         (None, Unlisted::Anybody) if !account.is_empty() => Arc::default(),
-        (None, _) if account.is_empty() => return Err("nobody comes in without an account".to_owned()),
-        (None, _) => return Err(format!("{}: nobody lets this account in", printable(account))),
+        (None, _) if account.is_empty() => return Err("nobody comes in without an account".to_owned().into()),
+        (None, _) => return Err(format!("{}: nobody lets this account in", printable(account)).into()),
     };
-    let narrow = only.narrow(policy.now);
+    let narrow = only.within([&policy])?;
     let found = analysis::what_can(&policy.world(), account, &labels, &narrow, &still());
-    let status = if found.undecided.is_empty() { DONE } else { UNDECIDED };
+    let code = if found.undecided.is_empty() { DONE } else { UNDECIDED };
     let actions = |rule| actions_of(&policy, rule);
     let granting: Vec<_> = found.rules.iter().filter(|can| !actions(can.way.rule).is_empty()).collect();
     if *json {
-        return print(&WhatCanTold::of(&found, account, &policy), status);
+        return print(&WhatCanTold::of(&found, account, &policy), code);
     }
     let mut out = match term(&policy, account) {
         always if always.is_empty() => String::new(),
@@ -121,15 +126,15 @@ fn what(arguments: &WhatArguments) -> Result<u8, String> {
         out.push_str(&format!("{scope}  {}, such as {}\n", in_words(&policy, &can.way), printable(&can.way.example)));
     }
     if granting.is_empty() {
-        out.push_str("nothing\n");
+        out.push_str(if found.undecided.is_empty() { "nothing\n" } else { "nothing that is sure\n" });
     }
     out.push_str(&undecided(&policy, &found.undecided));
-    Ok(say(&out, status))
+    Ok(say(&out, code))
 }
 
-fn print(answer: &impl Serialize, status: u8) -> Result<u8, String> {
+fn print(answer: &impl Serialize, code: u8) -> Result<u8, Refused> {
     let text = serde_json::to_string_pretty(answer).map_err(|error| error.to_string())?;
-    Ok(say(&format!("{text}\n"), status))
+    Ok(say(&format!("{text}\n"), code))
 }
 
 fn undecided(policy: &WholePolicy, undecided: &[(&'static str, BTreeSet<usize>)]) -> String {

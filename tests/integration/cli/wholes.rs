@@ -18,6 +18,7 @@ fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+const STRANGERS: &str = "ext_auth: {command: /bin/false}\n";
 const MINE: &str = "  - {match: {name: \"/^g\\\\/([^\\\\/]+)\\\\/.+$/\", labels: {gid: \"${name:1}\"}}, actions: [pull], comment: mine}\n  - {match: {name: \"/^g\\\\//\"}, actions: []}\n";
 
 /// The rules are the same: a user got another label, which one of them holds against a piece of the name.
@@ -66,4 +67,34 @@ fn services_of_the_directory_are_listed() {
     let (_other, without) = configured(rest);
     let told = run(["diff", &without, &file, "--fail-on", "granted"]);
     assert!(told.code == 3 && told.out.contains("web@n2"), "{}{}", told.out, told.err);
+}
+
+#[test]
+fn a_service_that_no_policy_knows_is_a_wrong_command_line() {
+    let (_folder, file) = policy("10", MINE, "");
+    for arguments in
+        [["diff", &file, &file].as_slice(), &["who-can", &file, "pull", "repository:a"], &["what-can", &file, "alice"]]
+    {
+        let told = run(arguments.iter().copied().chain(["--service", "regisrty"]));
+        let said = "no token is made for the service \"regisrty\": token.services has \"registry\"";
+        assert!(told.code == 2 && told.err.contains(said), "{arguments:?}: {} {}", told.code, told.err);
+        assert_eq!(run(arguments.iter().copied().chain(["--service", "registry"])).code % 4, 0, "{arguments:?}");
+    }
+    for question in [["", "repository:a"], ["pull", "app"], ["pull", "repository:${account}/*"]] {
+        let told = run(["who-can", &file, question[0], question[1]]);
+        assert_eq!(told.code, 2, "{question:?}: {}", told.err);
+    }
+}
+
+#[test]
+fn what_an_account_of_a_program_can_hangs_on_its_labels() {
+    let (_folder, file) = policy("10", MINE, STRANGERS);
+    let told = run(["what-can", &file, "stranger"]);
+    assert_eq!(told.code, 4, "{}{}", told.out, told.err);
+    assert!(told.out.starts_with("nothing that is sure\nundecided "), "{}", told.out);
+    assert!(
+        told.out.contains("its labels are not known, and these rules look at labels: acl[0] (mine)\n"),
+        "{}",
+        told.out
+    );
 }
