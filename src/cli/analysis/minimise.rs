@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use ::policy::acl::Acl;
 use ::policy::analysis::{self, After, Below, Spare};
+use ::policy::pattern::{Field, Pattern};
+use ::policy::rule::{Grants, Rule, RuleText};
 use serde::Serialize;
 use settings::Place;
 use settings::files::read_text;
@@ -107,18 +111,49 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
     };
     gone.retain(|rule, _| !is_promised(rule));
     let text = read_text(file)?;
-    let shorter = without(&text, &places, &gone).ok_or_else(|| {
-        format!(
-            "{}: rules share a line; write each on lines of its own, below acl:, and a closing bracket too",
-            file.display()
-        )
-    })?;
-    // What is printed is read again and compared with what was: each left-out rule has to be one that nobody misses.
+    for (rule, anchor) in needed_elsewhere(&text, &places, &gone) {
+        complain(&format!(
+            "dockwarden: acl[{rule}] decides nothing and stays: what it calls &{anchor} is used elsewhere"
+        ));
+        gone.remove(&rule);
+    }
+    let shorter = match (without(&text, &places, &gone), json) {
+        (Some(shorter), _) => Some(shorter),
+        // The numbers of rules need no lines.
+        (None, true) => None,
+        (None, false) => {
+            return Err(format!(
+                "{}: rules share a line; write each on lines of its own, below acl:, and a closing bracket too (--json \
+                 tells which rules are superfluous all the same)",
+                file.display()
+            ));
+        }
+    };
+    // What is left is compared with what was: each left-out rule has to be one that nobody misses. What is printed is read again for that.
     if !gone.is_empty() {
-        let short = load_text(file, &shorter.config, file).map_err(|_| {
-            "the shorter rules could not be read, which is a fault of this command: nothing is left out".to_owned()
-        })?;
-        let short = policies::open(short)?;
+        let short = match &shorter {
+            Some(shorter) => {
+                let short = load_text(file, &shorter.config, file).map_err(|_| {
+                    "the shorter rules could not be read, which is a fault of this command: nothing is left out"
+                        .to_owned()
+                })?;
+                policies::open(short)?
+            }
+            None => {
+                let mut short = policies::open(load(file)?)?;
+                let kept = acl.rules().iter().enumerate().filter(|(rule, _)| !gone.contains_key(rule));
+                let kept: Result<Vec<Rule>, _> = kept.map(|(_, rule)| Rule::compile(&text_of(rule))).collect();
+                let kept = kept.map_err(|_| {
+                    "the shorter rules could not be read, which is a fault of this command: nothing is left out"
+                        .to_owned()
+                })?;
+                let kept = Arc::new(Acl::new(kept));
+                for list in short.lists.iter_mut().filter(|list| list.section == KIND.key) {
+                    list.acl = Arc::clone(&kept);
+                }
+                short
+            }
+        };
         let proof = analysis::diff(&world, &short.world(), &Only::default().narrow(now), &still, &mut |_| {});
         if !proof.differences.is_empty() {
             return Err(
@@ -155,7 +190,65 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
         let text = serde_json::to_string_pretty(&answer).map_err(|error| error.to_string())?;
         return Ok(say(&format!("{text}\n"), status));
     }
-    Ok(say(&shorter.acl, status))
+    Ok(say(&shorter.map(|shorter| shorter.acl).unwrap_or_default(), status))
+}
+
+/// A rule as it is written.
+fn text_of(rule: &Rule) -> RuleText {
+    let field = |field| rule.pattern(field).map(|pattern: &Pattern| pattern.text().to_owned());
+    let (not_before, not_after) = rule.window();
+    RuleText {
+        account: field(Field::Account),
+        kind: field(Field::Type),
+        name: field(Field::Name),
+        service: field(Field::Service),
+        ip: rule.network().map(ToString::to_string),
+        tag: rule.tag().map(|tag| tag.text().to_owned()),
+        reference: rule.reference().map(|kind| kind.as_str().to_owned()),
+        labels: rule.label_patterns().iter().map(|(label, own)| (label.clone(), own.text().to_owned())).collect(),
+        actions: match rule.grants() {
+            Grants::All => vec!["*".to_owned()],
+            Grants::Listed(listed) => listed.iter().map(ToString::to_string).collect(),
+        },
+        comment: rule.comment().map(str::to_owned),
+        not_before,
+        not_after,
+    }
+}
+
+/// Rules that go and name something with an anchor that other lines mean, each with the anchor.
+fn needed_elsewhere(
+    text: &str,
+    places: &[Place],
+    gone: &BTreeMap<usize, (&'static str, Vec<usize>)>,
+) -> Vec<(usize, String)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(section) = Section::find(text, &lines) else { return Vec::new() };
+    let starts: Option<Vec<usize>> = places.iter().map(line_of).collect();
+    // What shares its lines with others stays as it is in any case.
+    let Some(of_rules) = starts.and_then(|starts| lines_of_rules(&lines, &section, &starts)) else { return Vec::new() };
+    let needed = |rule: &usize| {
+        let own = of_rules.get(*rule)?;
+        let named = lines.get(own.clone())?.iter().flat_map(|line| marked(line, '&'));
+        let meant = |name: &&str| {
+            let others = lines.iter().enumerate().filter(|(line, _)| !own.contains(line));
+            others.flat_map(|(_, line)| marked(line, '*')).any(|alias| alias == *name)
+        };
+        Some((*rule, named.into_iter().find(|name| meant(name))?.to_owned()))
+    };
+    gone.keys().filter_map(needed).collect()
+}
+
+/// The words of a line behind this sign, where one may be an anchor or an alias.
+fn marked(line: &str, sign: char) -> Vec<&str> {
+    let word = |(at, _): (usize, &str)| {
+        let before = line.get(..at)?.chars().next_back();
+        let begins = before.is_none_or(|before| before.is_whitespace() || "[{,:-".contains(before));
+        let rest = line.get(at + sign.len_utf8()..).filter(|_| begins)?;
+        let end = rest.find(|letter: char| letter.is_whitespace() || "[]{},".contains(letter)).unwrap_or(rest.len());
+        rest.get(..end).filter(|word| !word.is_empty())
+    };
+    line.match_indices(sign).filter_map(word).collect()
 }
 
 /// A text without some of its rules.
@@ -172,6 +265,8 @@ struct Section {
     heading: usize,
     /// The line after its last one that says anything.
     end: usize,
+    /// The line after the comments behind that which are indented, and so belong to it.
+    tail: usize,
     written: Written,
 }
 
@@ -195,7 +290,11 @@ impl Section {
         let after = own.first()?.split_once(':').map(|(_, after)| after)?;
         let first = std::iter::once(after).chain(own.iter().skip(1).copied()).find(|line| !is_remark(line));
         let is_bracket = first.is_some_and(|line| line.trim_start().starts_with('['));
-        Some(Section { heading, end, written: if is_bracket { Written::Brackets } else { Written::Dashes } })
+        let behind = lines.get(end..next)?;
+        let is_own =
+            |line: &&str| line.trim_start().starts_with('#') && depth(line) > depth(own.first().unwrap_or(&""));
+        let tail = end + behind.iter().rposition(is_own).map_or(0, |last| last + 1);
+        Some(Section { heading, end, tail, written: if is_bracket { Written::Brackets } else { Written::Dashes } })
     }
 
     fn holds(&self, line: usize) -> bool {
@@ -259,7 +358,7 @@ fn without(text: &str, places: &[Place], gone: &BTreeMap<usize, (&'static str, V
     let lines: Vec<&str> = text.lines().collect();
     if gone.is_empty() {
         let acl = match Section::find(text, &lines) {
-            Some(Section { heading, end, .. }) if !places.is_empty() => lines.get(heading..end)?.join("\n"),
+            Some(Section { heading, tail, .. }) if !places.is_empty() => lines.get(heading..tail)?.join("\n"),
             Some(_) | None => "acl: []".to_owned(),
         };
         return Some(Shorter { config: text.to_owned(), acl: format!("{acl}\n") });
@@ -303,7 +402,7 @@ fn without(text: &str, places: &[Place], gone: &BTreeMap<usize, (&'static str, V
                 && !is_remark(line) => {}
             None => out.push((*line).to_owned()),
         }
-        if number < section.end {
+        if number < section.tail {
             end = out.len();
         }
     }

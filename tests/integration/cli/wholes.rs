@@ -1,6 +1,6 @@
 //! Commands for whole policies where accounts, services or command lines are unusual.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{STRONG, configured, run};
 use crate::bed::Folder;
@@ -97,4 +97,49 @@ fn what_an_account_of_a_program_can_hangs_on_its_labels() {
         "{}",
         told.out
     );
+}
+
+#[test]
+fn minimise_keeps_what_stands_behind_the_last_rule() {
+    const KEPT: &str = "  - {match: {name: \"a/*\"}, actions: [pull]}\n";
+    const SPARE: &str = "  - {match: {name: a/b}, actions: [pull]}\n";
+    let (_folder, file) = configured(&format!(
+        "{}acl:\n{KEPT}{SPARE}  # The end.\n\n  # Truly.\n\n# Of the tests.\ntests: []\n",
+        super::strong_users()
+    ));
+    let told = run(["minimise", &file]);
+    let left_out =
+        "  # acl[1] left out, what it matches is matched above: acl[0]\n  # - {match: {name: a/b}, actions: [pull]}\n";
+    assert_eq!(
+        (told.code, told.out),
+        (3, format!("acl:\n{KEPT}{left_out}  # The end.\n\n  # Truly.\n")),
+        "{}",
+        told.err
+    );
+    let (_folder, file) = configured(&format!("{}acl:\n{KEPT}  # The end.\n", super::strong_users()));
+    assert_eq!(run(["minimise", &file]).out, format!("acl:\n{KEPT}  # The end.\n"));
+}
+
+/// What other lines mean by an alias stays, and why is said.
+#[test]
+fn minimise_keeps_a_rule_whose_anchor_is_used_elsewhere() {
+    let rules = "acl:\n  - match: {name: \"a/*\"}\n    actions: [pull]\n  - match: {name: a/b}\n    actions: &q [pull]\n  - match: {name: c}\n    actions: *q\n";
+    let (_folder, file) = configured(&format!("{}{rules}", super::strong_users()));
+    let told = run(["minimise", &file]);
+    assert_eq!((told.code, told.out.as_str()), (0, rules));
+    assert!(told.err.contains("acl[1] decides nothing and stays: what it calls &q is used elsewhere"), "{}", told.err);
+    // Nobody else means what is called so.
+    let (_folder, file) = configured(&format!("{}{}", super::strong_users(), rules.replace("*q", "[pull]")));
+    assert_eq!(run(["minimise", &file]).code, 3);
+}
+
+#[test]
+fn minimise_numbers_rules_that_share_a_line() {
+    let rules =
+        "acl: [{match: {name: \"a/*\"}, actions: [pull]}, {match: {name: a/b}, actions: [pull], comment: twice}]\n";
+    let (_folder, file) = configured(&format!("{}{rules}", super::strong_users()));
+    let told = run(["minimise", &file, "--json"]);
+    assert_eq!(told.code, 3, "{}", told.err);
+    let left_out = json!([{"rule": 1, "comment": "twice", "why": "what it matches is matched above", "by": [0]}]);
+    assert_eq!(json_of(&told.out)["left_out"], left_out);
 }
