@@ -16,7 +16,7 @@ use crate::backend::{Backends, Facts, Purpose};
 use crate::config::{Config, Invalid, Secrets};
 use crate::directory::{self, Directory};
 use crate::metrics::Metrics;
-use crate::policy_tests::{Coverage, CoveredRule, Failing, Summary, Test, Tests, junit, run};
+use crate::policy_tests::{Coverage, CoveredRule, Failing, Summary, Test, Tests, junit, run, unusable};
 use crate::shown::printable;
 
 /// How long all tests together may take.
@@ -59,7 +59,23 @@ struct Answer<'a> {
 pub(super) fn run_command(arguments: Arguments) -> u8 {
     match answer(&arguments) {
         Ok((text, status)) => say(&text, status),
-        Err(message) => complain(&message),
+        Err(message) => {
+            // What an earlier run wrote there says nothing of this one.
+            if let Some(file) = &arguments.junit
+                && let Err(error) = overwrite(file, &unusable(&arguments.config, &message))
+            {
+                complain(&format!("{}: {error}", file.display()));
+            }
+            complain(&message)
+        }
+    }
+}
+
+/// Writes a file that is there already, and makes none.
+fn overwrite(file: &Path, text: &str) -> std::io::Result<()> {
+    match file.try_exists()? {
+        true => std::fs::write(file, text),
+        false => Ok(()),
     }
 }
 
@@ -82,7 +98,8 @@ fn answer(arguments: &Arguments) -> Result<(String, u8), String> {
         coverage
     });
     if let Some(file) = &arguments.junit {
-        std::fs::write(file, junit(&summary)).map_err(|error| format!("{}: {error}", file.display()))?;
+        std::fs::write(file, junit(&summary, &arguments.config))
+            .map_err(|error| format!("{}: {error}", file.display()))?;
     }
     let text = match arguments.json {
         true => {

@@ -10,7 +10,7 @@ use policy::rule::{MatchField, Rule, RuleMatch};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::run::{Run, question, who};
+use super::run::{Outcome, Run, question, who};
 use crate::access::Chain;
 use crate::authz::InUse;
 
@@ -71,6 +71,15 @@ impl Coverage {
             .collect();
         let mut met: BTreeMap<(usize, usize), Met> = BTreeMap::new();
         for (test, verdict) in run.iter() {
+            // A question without an answer is decided by nobody, and hides no rule.
+            let is_answered = match verdict.outcome {
+                Outcome::Holds | Outcome::Differs | Outcome::OtherRule => true,
+                Outcome::NeedsMoment { .. }
+                | Outcome::Waits { .. }
+                | Outcome::Undecided { .. }
+                | Outcome::TooComplex
+                | Outcome::NotReached => false,
+            };
             let Ok((identity, None)) = who(test, chain) else { continue };
             let question = question(test, &identity, test.at.unwrap_or(OffsetDateTime::UNIX_EPOCH));
             for (number, (source, acl, _)) in shown.iter().enumerate() {
@@ -78,6 +87,7 @@ impl Coverage {
                     let met = met.entry((number, index)).or_default();
                     match rule.check(&question, &mut Budget::for_request()) {
                         Ok(RuleMatch::Fails(field)) => _ = met.failed.insert(field),
+                        Ok(RuleMatch::Matches) if !is_answered => {}
                         Ok(RuleMatch::Matches) => {
                             let decides = verdict.by.as_ref();
                             match decides.is_some_and(|(own, by)| own == source && by.index == index) {

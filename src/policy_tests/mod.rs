@@ -27,7 +27,7 @@ pub use gate::{Failing, PolicyGate};
 pub use read::{Comments, Read, read};
 pub(crate) use run::named;
 pub use run::{Outcome, Run, Verdict, run};
-pub use told::{Summary, junit};
+pub use told::{Summary, junit, unusable};
 
 /// The section of the file.
 pub const NAME: &str = "tests";

@@ -166,14 +166,15 @@ fn line_of(place: &Place) -> Option<usize> {
 }
 
 /// The tests as JUnit's XML, which CI systems show.
-pub fn junit(summary: &Summary) -> String {
+pub fn junit(summary: &Summary, config: &Path) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let failures = summary.failed + summary.waiting;
     let (tests, results) = (summary.tests, &summary.results);
     xml.push_str(&format!("<testsuites tests=\"{tests}\" failures=\"{failures}\">\n"));
     xml.push_str(&format!("<testsuite name=\"dockwarden\" tests=\"{tests}\" failures=\"{failures}\">\n"));
     for one in results {
-        let (name, class) = (escaped(&one.name), escaped(&format!("{} {}", one.account, one.scope)));
+        let file = one.file.as_ref().map_or_else(|| name_of(config), |file| name_of(Path::new(file)));
+        let (name, class) = (escaped(&one.name), escaped(&format!("{file}: {} {}", one.account, one.scope)));
         let failure = match one.outcome == Outcome::Holds.as_str() {
             true => String::new(),
             false => format!("<failure type=\"{}\" message=\"{}\"/>", one.outcome, escaped(&one.message)),
@@ -182,6 +183,23 @@ pub fn junit(summary: &Summary) -> String {
     }
     xml.push_str("</testsuite>\n</testsuites>\n");
     xml
+}
+
+/// What JUnit's XML says where no test could be run.
+pub fn unusable(config: &Path, message: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"1\" errors=\"1\">\n\
+         <testsuite name=\"dockwarden\" tests=\"1\" errors=\"1\">\n\
+         <testcase name=\"the tests can be run\" classname=\"{}\"><error type=\"unusable\" message=\"{}\"/></testcase>\n\
+         </testsuite>\n</testsuites>\n",
+        escaped(&name_of(config)),
+        escaped(message)
+    )
+}
+
+/// The name of a file, without the folders that differ from one checkout to the next.
+fn name_of(file: &Path) -> String {
+    file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// A text as XML has it in an attribute; what XML cannot hold is left out.

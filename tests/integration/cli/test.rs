@@ -90,10 +90,12 @@ fn check_2_a_wrong_promise_is_3_and_shows_what_came_by_which_rule_and_which_fiel
     run(["test", &file, odd.to_str().unwrap(), "--junit", folder.path("odd.xml").to_str().unwrap()]);
     let odd = std::fs::read_to_string(folder.path("odd.xml")).unwrap();
     assert!(
-        odd.contains("<testcase name=\"&lt;a&gt; &amp; b's\" classname=\"alice repository:web/a:push\"></testcase>"),
+        odd.contains(
+            "<testcase name=\"&lt;a&gt; &amp; b's\" classname=\"odd.yml: alice repository:web/a:push\"></testcase>"
+        ),
         "{odd}"
     );
-    assert!(xml.contains("<testcase name=\"tests[0]\" classname=\"bob repository:web/app:pull,push\"><failure type=\"differs\" message=\"&quot;bob&quot; asks"), "{xml}");
+    assert!(xml.contains("<testcase name=\"tests[0]\" classname=\"config.yml: bob repository:web/app:pull,push\"><failure type=\"differs\" message=\"&quot;bob&quot; asks"), "{xml}");
 }
 
 #[test]

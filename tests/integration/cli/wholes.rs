@@ -143,3 +143,32 @@ fn minimise_numbers_rules_that_share_a_line() {
     let left_out = json!([{"rule": 1, "comment": "twice", "why": "what it matches is matched above", "by": [0]}]);
     assert_eq!(json_of(&told.out)["left_out"], left_out);
 }
+
+/// A question that was not answered is decided by no rule, and no earlier one hides it.
+#[test]
+fn a_question_without_an_answer_covers_nothing() {
+    let acl = "  - {match: {account: temp, name: x}, actions: [pull], not_after: 2030-01-01}\n";
+    let (_folder, file) =
+        policy("10", &format!("{acl}tests:\n  - {{as: temp, ask: \"repository:x:pull\", want: [pull]}}\n"), "");
+    let told = run(["test", &file, "--coverage"]);
+    assert!(told.code == 3 && told.out.contains("acl[0]: no test meets it\n"), "{}{}", told.out, told.err);
+}
+
+/// A reader of JUnit's file never takes the results of an earlier run for those of one that failed.
+#[test]
+fn results_of_an_earlier_run_do_not_stay() {
+    let test = "tests:\n  - {as: alice, ask: \"repository:x:pull\", want: []}\n";
+    let (folder, file) = policy("10", &format!("  []\n{test}"), "");
+    let results = folder.path("junit.xml");
+    let junit = ["test", &file, "--junit", results.to_str().unwrap()];
+    assert_eq!(run(junit).code, 0);
+    assert!(std::fs::read_to_string(&results).unwrap().contains("classname=\"config.yml: alice repository:x:pull\""));
+    std::fs::write(&file, "acl: [{match: {nam: a}}]\n").unwrap();
+    let told = run(junit);
+    assert_eq!(told.code, 1);
+    let text = std::fs::read_to_string(&results).unwrap();
+    assert!(
+        text.contains("<error type=\"unusable\"") && text.contains("match.nam") && !text.contains("repository:x"),
+        "{text}"
+    );
+}
