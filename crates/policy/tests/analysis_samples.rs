@@ -156,3 +156,16 @@ fn a_type_is_told_as_its_rule_has_it() {
     let kinds: Vec<&str> = can.rules.iter().map(|can| can.kind.as_str()).collect();
     assert_eq!(kinds, ["/^a{6}[a-z]*$/", "repository", "plugin"]);
 }
+
+/// Names that only the account's labels give are found for who comes in newly, and for what an account can.
+#[test]
+fn who_is_let_in_by_one_policy_only_is_tried_with_names_of_their_labels() {
+    let list = acl(&group_rules());
+    let new = world(&list, &[("gid", "20")], Unlisted::Nobody);
+    let old = World { accounts: BTreeMap::new(), ..new.clone() };
+    assert!(told(&found(&old, &new)).contains(&"+alice g/20/a".to_owned()));
+    assert!(told(&found(&new, &old)).contains(&"-alice g/20/a".to_owned()));
+    let can = what_can(&new, "alice", &labels(&[("gid", "20")]), &everywhere(), &|| true);
+    let examples: Vec<(usize, &str)> = can.rules.iter().map(|can| (can.way.rule, can.way.example.as_str())).collect();
+    assert!(examples.contains(&(0, "g/20/a")) && can.undecided.is_empty(), "{can:?}");
+}

@@ -5,7 +5,6 @@
 
 mod profile;
 mod questions;
-mod samples;
 mod search;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -19,6 +18,7 @@ use self::search::{Search, Sought};
 use super::aligned::{Aligned, Reach};
 use super::outcomes::Live;
 use super::places::is_open_in;
+use super::samples::Samples;
 use super::unlisted::profiles;
 use super::{Below, Narrow, Place, Unlisted, World, words};
 use crate::pattern::{Field, LabelValues};
@@ -140,8 +140,7 @@ struct Work<'w, 'p> {
     sets: Vec<String>,
     numbers: HashMap<String, usize>,
     rows: BTreeMap<RowKey, (Difference, HashSet<String>)>,
-    /// A shortest name for each expression that was made of what an account has.
-    samples: HashMap<(Grammar, String), Option<String>>,
+    samples: Samples,
     undecided: BTreeMap<&'static str, BTreeSet<(Side, usize)>>,
 }
 
@@ -161,7 +160,7 @@ impl<'w, 'p> Work<'w, 'p> {
             sets: Vec::new(),
             numbers: HashMap::new(),
             rows: BTreeMap::new(),
-            samples: HashMap::new(),
+            samples: Samples::default(),
             undecided: BTreeMap::new(),
         }
     }

@@ -11,6 +11,7 @@ mod diff;
 mod held;
 mod outcomes;
 mod places;
+mod samples;
 mod spare;
 mod unlisted;
 mod who;

@@ -16,6 +16,7 @@ use super::aligned::Reach;
 use super::held::tags;
 use super::outcomes::Live;
 use super::places::{DIGEST, addresses, is_open_in, kinds, moments};
+use super::samples::Samples;
 use super::{Below, Narrow, Place, Unlisted, World, grants};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
@@ -190,6 +191,7 @@ struct Asking<'a, 'p> {
     /// A tag of each kind that rules tell apart for everybody, where any rule looks at tags or digests.
     tags: Option<Vec<String>>,
     searches: HashMap<(Vec<Live>, Vec<String>), Arc<Search>>,
+    samples: Samples,
     undecided: BTreeMap<&'static str, BTreeSet<usize>>,
 }
 
@@ -249,6 +251,7 @@ impl<'a, 'p> Asking<'a, 'p> {
             world,
             still,
             searches: HashMap::new(),
+            samples: Samples::default(),
             undecided,
         }
     }

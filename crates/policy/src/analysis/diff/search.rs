@@ -5,19 +5,24 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{Asker, Difference, Shift, Side, Work};
+use crate::analysis::held::is_tied;
 use crate::analysis::outcomes::{Live, Outcome, TRIED, outcomes};
 use crate::analysis::{Below, Place, World, grants};
 use crate::pattern::{Field, LabelValues, Pattern};
 use crate::regular::{Grammar, Unfinished};
+use crate::rule::Rule;
 use crate::scope::Action;
+
+/// Names are made for so many accounts of a group, for each rule.
+const MOST_ACCOUNTS: usize = 200;
 
 /// A name for which the lists have these outcomes.
 pub(super) struct Candidate {
-    pub(super) name: String,
-    pub(super) old: Outcome,
-    pub(super) new: Outcome,
+    name: String,
+    old: Outcome,
+    new: Outcome,
     /// Whether the outcomes are sure.
-    pub(super) sure: bool,
+    sure: bool,
 }
 
 /// What was found among the names.
@@ -111,6 +116,44 @@ impl Work<'_, '_> {
                     },
                     rules,
                 );
+            }
+        }
+    }
+
+    /// Asks both policies about names that the rules which need more than a regular expression could match for these accounts.
+    fn confirm_samples(
+        &mut self,
+        sought: &Sought,
+        people: &[&Asker],
+        place: &Place,
+        found: &mut dyn FnMut(&Difference),
+    ) {
+        let has = |lives: &[Live], rule: usize| lives.iter().any(|live| live.rule == rule);
+        let is_alike = |side: Side, rule: usize| match side {
+            Side::Old => {
+                let partner = self.aligned.old.get(rule).copied().flatten();
+                partner.is_some_and(|partner| has(&sought.new, partner)) && !sought.apart.contains(&rule)
+            }
+            Side::New => {
+                let partner = self.aligned.new.get(rule).copied().flatten();
+                partner.is_some_and(|partner| has(&sought.old, partner))
+            }
+        };
+        let old = sought.old.iter().map(|live| (Side::Old, live));
+        let all = old.chain(sought.new.iter().map(|live| (Side::New, live)));
+        let open = all.filter(|(side, live)| !live.exact && !is_alike(*side, live.rule));
+        let rules: Vec<&Rule> = open.filter_map(|(side, live)| self.rule((side, live.rule))).collect();
+        for rule in rules.into_iter().filter(|rule| is_tied(rule)) {
+            for asker in people.iter().take(MOST_ACCOUNTS) {
+                if !(self.still)() {
+                    return;
+                }
+                let labels = asker.old.iter().chain(&asker.new).map(|labels| &**labels);
+                for name in self.samples.names(rule, (&asker.name, labels), place, self.still) {
+                    let nothing = Outcome::default;
+                    let candidate = Candidate { name, old: nothing(), new: nothing(), sure: false };
+                    self.confirm(&candidate, &[asker], place, found);
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Asking;
 use crate::analysis::Place;
-use crate::analysis::held::{Left, left};
+use crate::analysis::held::{Left, is_tied, left};
 use crate::analysis::outcomes::{Decided, Live, Outcome, TRIED, outcomes};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, Unfinished};
@@ -110,12 +110,23 @@ impl Asking<'_, '_> {
         }
         hidden.extend(&search.hidden);
         let mut found: BTreeMap<Option<usize>, String> = BTreeMap::new();
-        for (outcome, names) in &search.met {
-            for name in names {
-                if let Ok(by) = self.world.decide(account, labels, place, name) {
-                    found.entry(by).or_insert_with(|| name.clone());
+        for name in search.met.iter().flat_map(|(_, names)| names) {
+            if let Ok(by) = self.world.decide(account, labels, place, name) {
+                found.entry(by).or_insert_with(|| name.clone());
+            }
+        }
+        let open: BTreeSet<usize> = search.met.iter().flat_map(|(outcome, _)| &outcome.maybe).copied().collect();
+        for rule in open.into_iter().filter_map(|rule| self.rules.get(rule).copied().filter(|rule| is_tied(rule))) {
+            for name in self.samples.names(rule, (account, [&**labels]), place, self.still) {
+                let is_meant = pattern.is_none_or(|pattern| {
+                    pattern.matches(&name, &Bindings::new(FieldValues::default(), &nothing)).unwrap_or(false)
+                });
+                if is_meant && let Ok(by) = self.world.decide(account, labels, place, &name) {
+                    found.entry(by).or_insert(name);
                 }
             }
+        }
+        for (outcome, _) in &search.met {
             let missing = |rule: &usize| !found.contains_key(&Some(*rule));
             let open: Vec<usize> = outcome.maybe.iter().copied().filter(missing).collect();
             if !open.is_empty() {

@@ -1,21 +1,16 @@
 //! Names made of what an account has, for rules that hold it against a piece of the name: no walk through all names meets them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use regex_syntax::hir::{Hir, HirKind, Repetition};
 
-use super::search::{Candidate, Sought};
-use super::{Asker, Difference, Side, Work};
-use crate::analysis::Place;
-use crate::analysis::held::is_tied;
-use crate::analysis::outcomes::{Live, Outcome};
+use super::Place;
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
 use crate::regular::{DEEPEST, Grammar, walk};
 use crate::rule::Rule;
+use crate::scope::OURS;
 
-/// So many accounts of a group are looked at for each rule.
-const MOST_ACCOUNTS: usize = 200;
 /// So many names are made for an account and a rule.
 const MOST_NAMES: usize = 32;
 /// So many expressions are walked through, each a few hundred steps.
@@ -28,79 +23,58 @@ enum Piece {
     Group(usize),
 }
 
-impl Work<'_, '_> {
-    /// Asks both policies about names that the rules which need more than a regular expression could match for these accounts.
-    pub(super) fn confirm_samples(
-        &mut self,
-        sought: &Sought,
-        people: &[&Asker],
-        place: &Place,
-        found: &mut dyn FnMut(&Difference),
-    ) {
-        let partner = |side: Side, rule: usize| match side {
-            Side::Old => self.aligned.old.get(rule).copied().flatten().filter(|_| !sought.apart.contains(&rule)),
-            Side::New => self.aligned.new.get(rule).copied().flatten(),
-        };
-        let changed = |side: Side, live: &Live| !live.exact && partner(side, live.rule).is_none();
-        let old = sought.old.iter().filter(|live| changed(Side::Old, live)).map(|live| (Side::Old, live.rule));
-        let new = sought.new.iter().filter(|live| changed(Side::New, live)).map(|live| (Side::New, live.rule));
-        let rules: Vec<&Rule> = old.chain(new).filter_map(|rule| self.rule(rule)).collect();
-        for rule in rules.into_iter().filter(|rule| is_tied(rule)) {
-            for asker in people.iter().take(MOST_ACCOUNTS) {
-                if !(self.still)() {
-                    return;
-                }
-                for name in self.samples(rule, asker, place, sought.grammar) {
-                    let nothing = Outcome::default;
-                    let candidate = Candidate { name, old: nothing(), new: nothing(), sure: false };
-                    self.confirm(&candidate, &[asker], place, found);
-                }
-            }
-        }
-    }
+/// Names that were made, each looked for once.
+#[derive(Default)]
+pub(super) struct Samples {
+    /// A shortest name for each expression that was made of what an account has.
+    known: HashMap<(Grammar, String), Option<String>>,
+}
 
-    /// Names that a rule could match for an account, with the labels of either policy.
-    fn samples(&mut self, rule: &Rule, asker: &Asker, place: &Place, grammar: Grammar) -> BTreeSet<String> {
+impl Samples {
+    /// Names that a rule could match for an account, with any of these labels.
+    pub(super) fn names<'l>(
+        &mut self,
+        rule: &Rule,
+        (account, labels): (&str, impl IntoIterator<Item = &'l LabelValues>),
+        place: &Place,
+        still: &dyn Fn() -> bool,
+    ) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
-        let Some(pattern) = rule.pattern(Field::Name) else {
-            // Whatever the name is compared with is one.
-            for labels in asker.old.iter().chain(&asker.new) {
-                names.extend(pieces(rule, &asker.name, labels).remove(&Piece::Whole).unwrap_or_default());
-            }
-            return names;
-        };
-        for labels in asker.old.iter().chain(&asker.new) {
-            let mut pieces = pieces(rule, &asker.name, labels);
+        for labels in labels {
+            let mut pieces = pieces(rule, account, labels);
+            // Whatever the whole name is held against is one.
             names.extend(pieces.remove(&Piece::Whole).unwrap_or_default());
-            let values = FieldValues { account: &asker.name, kind: &place.kind, name: "", service: &place.service };
+            let Some(pattern) = rule.pattern(Field::Name).filter(|_| !pieces.is_empty()) else { continue };
+            let values = FieldValues { account, kind: &place.kind, name: "", service: &place.service };
             let is_open = |placeholder: &Placeholder| match placeholder {
                 Placeholder::Value(Field::Name) | Placeholder::Capture(..) => true,
                 Placeholder::Value(Field::Account | Field::Type | Field::Service) | Placeholder::Label(_) => false,
             };
             let language = pattern.language(&Bindings::new(values, labels), &is_open);
+            let grammar = if place.kind == OURS { Grammar::Ours } else { Grammar::Name };
             for filled in with_groups(language.source(), pattern.groups().unwrap_or_default(), &pieces) {
-                names.extend(self.shortest(grammar, filled));
+                names.extend(self.shortest(grammar, filled, still));
             }
         }
         names
     }
 
     /// A shortest name for this expression.
-    fn shortest(&mut self, grammar: Grammar, source: String) -> Option<String> {
+    fn shortest(&mut self, grammar: Grammar, source: String, still: &dyn Fn() -> bool) -> Option<String> {
         let key = (grammar, source);
-        if let Some(known) = self.samples.get(&key) {
+        if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        if self.samples.len() >= MOST_WALKS {
+        if self.known.len() >= MOST_WALKS {
             return None;
         }
         let mut shortest = None;
         // Where nothing was found, there is no name to ask about: the rule is told as undecided.
-        let _ = walk(grammar, Some(&[&key.1]), &[&key.1], self.still, &mut |met| {
+        let _ = walk(grammar, Some(&[&key.1]), &[&key.1], still, &mut |met| {
             shortest = Some(met.text());
             ControlFlow::Break(())
         });
-        self.samples.insert(key, shortest.clone());
+        self.known.insert(key, shortest.clone());
         shortest
     }
 }
