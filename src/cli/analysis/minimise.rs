@@ -229,12 +229,12 @@ fn needed_elsewhere(
     let Some(of_rules) = starts.and_then(|starts| lines_of_rules(&lines, &section, &starts)) else { return Vec::new() };
     let needed = |rule: &usize| {
         let own = of_rules.get(*rule)?;
-        let named = lines.get(own.clone())?.iter().flat_map(|line| marked(line, '&'));
+        let mut named = lines.get(own.clone())?.iter().flat_map(|line| marked(line, '&'));
         let meant = |name: &&str| {
             let others = lines.iter().enumerate().filter(|(line, _)| !own.contains(line));
             others.flat_map(|(_, line)| marked(line, '*')).any(|alias| alias == *name)
         };
-        Some((*rule, named.into_iter().find(|name| meant(name))?.to_owned()))
+        Some((*rule, named.find(meant)?.to_owned()))
     };
     gone.keys().filter_map(needed).collect()
 }
