@@ -22,7 +22,6 @@ use super::problem::Refused;
 use super::{Admitted, JSON, PATCH, admit, etag, reply};
 use crate::access::Decision;
 use crate::catalogue::{Deleted, Emptied, Seen, Siblings, is_digest};
-use crate::decision_log::{self, Asker};
 use crate::directory::rights::{DESCRIPTIONS, ManagedAction, PULLS, REGISTRIES};
 use crate::http::visit::Visit;
 use crate::management::{Behind, Counted, Desk, Filter, MemberKind, NotDone, Sought};
@@ -265,12 +264,10 @@ pub(super) async fn respond(
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
     let Admitted { who, .. } = admit(visit, &parts.headers, now).await?;
-    let (snapshot, asker, id, decisions) = (visit.snapshot, &visit.asker, &visit.id, &visit.app.decisions);
-    let heard = |service: &str, decision: &Decision| {
-        let asker = Asker { service: service.to_owned(), ..asker.clone() };
-        decision_log::decided(decisions, id, &asker, snapshot.generation, decision, None);
-    };
-    let (access, catalogue, address) = (&snapshot.access, snapshot.catalogue.as_ref(), asker.address);
+    let visit: &Visit<'_> = visit;
+    let heard = |service: &str, decision: &Decision| visit.log_decision_for(service, decision);
+    let (access, catalogue) = (&visit.snapshot.access, visit.snapshot.catalogue.as_ref());
+    let address = visit.asker.address;
     let desk = Desk { access, catalogue, who: &who, address, now, heard: &heard };
     let place: [&str; 3] = std::array::from_fn(|at| parameters.get(at).map_or("", String::as_str));
     let counter = Counter { desk, parts: &parts, body: &body };
