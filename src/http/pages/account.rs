@@ -4,13 +4,13 @@ use askama::Template;
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use time::OffsetDateTime;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 use tracing::info;
 
 use super::frame::{Frame, Problem, page};
 use super::session::SignedIn;
+use super::sheet::day;
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
 use crate::app::Snapshot;
 use crate::identity::LookUp;
@@ -27,8 +27,7 @@ const ENDS: [(u32, &str); 4] = [(7, "7 days"), (30, "30 days"), (90, "90 days"),
 const USUAL_END: u32 = 90;
 /// The most secrets that are shown.
 const MOST_SHOWN: u32 = 200;
-/// A day, as people are shown it.
-const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
+/// A minute, as people are shown it.
 const MINUTE: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
 
 #[derive(Template)]
@@ -178,7 +177,6 @@ pub(in crate::http) fn registry(snapshot: &Snapshot, section: &Section) -> Optio
 }
 
 fn row(kept: &Kept) -> Row {
-    let day = |at: OffsetDateTime| at.to_offset(time::UtcOffset::UTC).format(DAY).unwrap_or_default();
     let used = |used: &crate::records::Use| {
         let at = used.at.to_offset(time::UtcOffset::UTC).format(MINUTE).unwrap_or_default();
         let from = used.network.map(|network| format!(", {network}")).unwrap_or_default();
