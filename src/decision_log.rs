@@ -156,9 +156,10 @@ macro_rules! line {
 }
 
 /// Writes one line for each scope of a request, or for all that were decided alike if they are many; or one for a login
-/// without scopes. `generation` is that of the snapshot; `token` is what the client got, if the door gives tokens.
+/// without scopes. `generation` is that of the snapshot; `token` is what the client got, if the door gives tokens. The same is kept in
+/// `remembered`, where somebody can look at that.
 pub fn decided(
-    remembered: &Decisions,
+    remembered: Option<&Decisions>,
     id: &DecisionId,
     asker: &Asker,
     generation: u64,
@@ -169,25 +170,13 @@ pub fn decided(
                 (granted, withheld, cut): (&Actions, &Actions, &Actions),
                 first: Option<&Grant>,
                 outcome: DecisionOutcome| {
-        let kind = match outcome {
-            DecisionOutcome::Granted | DecisionOutcome::PartlyGranted | DecisionOutcome::Login => Kind::Granted,
-            DecisionOutcome::NothingGranted => Kind::Nothing,
-        };
-        let noted = Noted {
-            scope: scope.clone(),
-            granted: words(granted),
-            withheld: words(withheld),
-            rule: first.and_then(rule),
-            snapshot: Some(generation),
-            ..asker.noted(id, outcome.as_str())
-        };
-        remembered.note(kind, noted);
+        let (granted, withheld, by) = (words(granted), words(withheld), first.and_then(rule));
         line!(info, id, asker, outcome.as_str(), {
             scope,
-            granted = words(granted),
-            withheld = words(withheld),
+            granted,
+            withheld,
             cut = (!cut.is_empty()).then(|| words(cut)),
-            rule = first.and_then(rule),
+            rule = by,
             rule.id = first.and_then(rule_id),
             secret.id = asker.secret(),
             token.id = token.map(|token| token.id),
@@ -195,6 +184,14 @@ pub fn decided(
             scopes.ignored = asker.scopes_ignored,
             snapshot = generation,
         }, "decided");
+        let Some(remembered) = remembered else { return };
+        let kind = match outcome {
+            DecisionOutcome::Granted | DecisionOutcome::PartlyGranted | DecisionOutcome::Login => Kind::Granted,
+            DecisionOutcome::NothingGranted => Kind::Nothing,
+        };
+        let snapshot = Some(generation);
+        let noted = Noted { scope, granted, withheld, rule: by, snapshot, ..asker.noted(id, outcome.as_str()) };
+        remembered.note(kind, noted);
     };
     if decision.grants().is_empty() {
         let none = Actions::new();
@@ -242,16 +239,23 @@ fn lines_of(grants: &[Grant]) -> Vec<Vec<&Grant>> {
 }
 
 /// Writes the line of a request that a token of ours allows; what it allows was decided when it was made.
-pub fn allowed_by_token(remembered: &Decisions, id: &DecisionId, asker: &Asker, generation: u64, scopes: &[Scope]) {
+pub fn allowed_by_token(
+    remembered: Option<&Decisions>,
+    id: &DecisionId,
+    asker: &Asker,
+    generation: u64,
+    scopes: &[Scope],
+) {
     const OUTCOME: &str = "allowed_by_token";
     let scope = scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let noted = Noted { scope: scope.clone(), snapshot: Some(generation), ..asker.noted(id, OUTCOME) };
-    remembered.note(Kind::Granted, noted);
     line!(info, id, asker, OUTCOME, {
         scope,
         token.id = asker.by.as_ref().and_then(|by| by.credential.as_deref()),
         snapshot = generation,
     }, "allowed");
+    if let Some(remembered) = remembered {
+        remembered.note(Kind::Granted, Noted { scope, snapshot: Some(generation), ..asker.noted(id, OUTCOME) });
+    }
 }
 
 /// Whose fault it is that a request was refused.
@@ -269,7 +273,7 @@ pub enum Fault {
 
 /// Writes the line of a request that was refused. The cause is here and nowhere else: the client is not told.
 pub fn refused(
-    remembered: &Decisions,
+    remembered: Option<&Decisions>,
     id: &DecisionId,
     asker: &Asker,
     reason: &'static str,
@@ -287,7 +291,7 @@ pub fn refused(
         Fault::Client => Some(Kind::Refused),
         Fault::Ours | Fault::OursAfterwards => Some(Kind::Failed),
     };
-    if let Some(kind) = kind {
+    if let (Some(remembered), Some(kind)) = (remembered, kind) {
         let (reason, cause) = (Some(reason), Some(chain_of(cause)));
         remembered.note(kind, Noted { reason, cause, ..asker.noted(id, "refused") });
     }

@@ -143,19 +143,7 @@ impl Access {
                     if found.len() >= most {
                         break 'runs;
                     }
-                    // The first list that has a rule for it decides.
-                    let mut verdict = Verdict::NoMatch;
-                    for (filter, said) in filters.iter().zip(&mut said) {
-                        verdict = filter.verdict(name, budget)?;
-                        match verdict {
-                            Verdict::NoMatch => _ = said.get_or_insert(BackendOutcome::NoMatch),
-                            Verdict::Granted | Verdict::Withheld => {
-                                *said = Some(BackendOutcome::Decided);
-                                break;
-                            }
-                        }
-                    }
-                    match verdict {
+                    match first_verdict(&filters, &mut said, name, budget)? {
                         Verdict::Granted if is_left(name) => found.push(Arc::from(name)),
                         Verdict::Granted => {}
                         // Where one is not shown, the others often are not either. That is found out once.
@@ -236,6 +224,25 @@ impl Access {
         }
         Ok(found)
     }
+}
+
+/// What the first list says that has a rule for a name; `said` is told what each has said.
+fn first_verdict(
+    filters: &[ForNames<'_>],
+    said: &mut [Option<BackendOutcome>],
+    name: &str,
+    budget: &mut Budget,
+) -> Result<Verdict, TooComplex> {
+    for (filter, said) in filters.iter().zip(said) {
+        match filter.verdict(name, budget)? {
+            Verdict::NoMatch => _ = said.get_or_insert(BackendOutcome::NoMatch),
+            verdict @ (Verdict::Granted | Verdict::Withheld) => {
+                *said = Some(BackendOutcome::Decided);
+                return Ok(verdict);
+            }
+        }
+    }
+    Ok(Verdict::NoMatch)
 }
 
 /// Whether no list grants any name from one to another.

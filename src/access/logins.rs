@@ -6,6 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::Access;
+use super::uses::split_behind;
 use crate::authn::{Account, Identity};
 use crate::records::{Failure, LastLogins, Logins};
 
@@ -60,10 +61,7 @@ impl NotedLogins {
     pub async fn write(&self, store: &(impl LastLogins + ?Sized)) -> Result<(), Failure> {
         let mut left = std::mem::take(&mut self.noted().pending);
         while !left.is_empty() {
-            let rest = match left.keys().nth(AT_ONCE).cloned() {
-                Some(next) => left.split_off(&next),
-                None => Logins::new(),
-            };
+            let rest = split_behind(&mut left, AT_ONCE);
             let written = store.note_logins(&left).await;
             let mut noted = self.noted();
             if let Err(failure) = written {

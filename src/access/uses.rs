@@ -36,10 +36,7 @@ impl UsedRules {
     pub async fn write(&self, store: &(impl RuleUses + ?Sized)) -> Result<(), Failure> {
         let mut left = std::mem::take(&mut *self.pending());
         while !left.is_empty() {
-            let rest = match left.keys().nth(AT_ONCE).copied() {
-                Some(next) => left.split_off(&next),
-                None => BTreeMap::new(),
-            };
+            let rest = split_behind(&mut left, AT_ONCE);
             if let Err(failure) = store.add_rule_uses(&left).await {
                 let mut pending = self.pending();
                 for (key, uses) in left.into_iter().chain(rest) {
@@ -56,6 +53,14 @@ impl UsedRules {
 
     fn pending(&self) -> MutexGuard<'_, RuleCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes off what stands behind the first so many.
+pub(super) fn split_behind<K: Ord + Clone, V>(all: &mut BTreeMap<K, V>, most: usize) -> BTreeMap<K, V> {
+    match all.keys().nth(most).cloned() {
+        Some(next) => all.split_off(&next),
+        None => BTreeMap::new(),
     }
 }
 

@@ -1,3 +1,5 @@
+//! The cache folder, what is refused in it, and the proof for the authority, without an authority.
+
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 use std::fs;

@@ -12,9 +12,8 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 use settings::files::read_secret;
 use time::OffsetDateTime;
-use time::macros::format_description;
 
-use super::login::kept::{KeptLogin, KeptLogins, host_of};
+use super::login::kept::{KeptLogin, KeptLogins, day, host_of};
 use super::{DONE, FAILED, complain, say};
 use crate::json;
 use crate::secret::Secret;
@@ -212,7 +211,7 @@ impl Helper {
         let login = kept.find(server)?.ok_or_else(|| not_found(None))?;
         match login.ends {
             Some(ends) if ends <= self.now => {
-                let day = ends.format(format_description!("[year]-[month]-[day]")).unwrap_or_default();
+                let day = day(ends);
                 let host = printable(host_of(server));
                 Err(not_found(Some(format!(
                     "the docker password for {host} ended on {day}: get another with `dockwarden login`"

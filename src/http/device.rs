@@ -26,8 +26,8 @@ use crate::client_address::{NoAddress, Peer};
 use crate::decision_log::{Asker, Door, Fault};
 use crate::records::Failure;
 use crate::secrets::{
-    DEVICE_DAYS, DEVICE_INTERVAL, DEVICE_LIFE, DeviceScope, DeviceWish, Lasting, MOST_DEVICE_DAYS, NotBegun, NotMade,
-    Polled,
+    DEVICE_DAYS, DEVICE_GRANT, DEVICE_INTERVAL, DEVICE_LIFE, DeviceScope, DeviceWish, Lasting, MOST_DEVICE_DAYS,
+    NotBegun, NotMade, Polled,
 };
 use crate::sign_in::Section;
 
@@ -35,8 +35,6 @@ use crate::sign_in::Section;
 const SERVICE: &str = "dockwarden";
 /// The longest form, in bytes.
 const MAX_FORM: usize = 8 * 1024;
-/// The one grant (RFC 8628, section 3.4).
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// When to come again where too many logins were begun, in seconds.
 const LATER: u64 = 60;
 
@@ -56,7 +54,7 @@ enum DeviceError {
     Form,
     #[error(transparent)]
     NoAddress(#[from] NoAddress),
-    #[error("only grant_type={GRANT} is supported here")]
+    #[error("only grant_type={DEVICE_GRANT} is supported here")]
     Grant,
     #[error("there is no device_code")]
     NoCode,
@@ -253,7 +251,7 @@ async fn poll(
     form: &[(String, String)],
     now: OffsetDateTime,
 ) -> Result<Value, DeviceError> {
-    if field(form, "grant_type") != Some(GRANT) {
+    if field(form, "grant_type") != Some(DEVICE_GRANT) {
         return Err(DeviceError::Grant);
     }
     let code = field(form, "device_code").ok_or(DeviceError::NoCode)?;

@@ -28,7 +28,7 @@ use crate::authn::{Credentials, Identity, LookUp};
 use crate::catalogue::{Catalogue, Entry, Listing, Stretch, Substring};
 use crate::client_address::{NoAddress, Peer};
 use crate::config::Challenge;
-use crate::decision_log::{self, Asker, Door, Fault};
+use crate::decision_log::{Asker, Door, Fault};
 use crate::metrics::Metrics;
 use crate::records::catalogue::Mark;
 
@@ -379,7 +379,7 @@ impl InListing {
 async fn holder(visit: &mut Visit<'_>, token: &str, now: OffsetDateTime) -> Result<Identity, Refusal> {
     let (holder, claims) = visit.holder(token, now)?;
     let owner = visit.honour(&claims, now).await?;
-    decision_log::allowed_by_token(&visit.app.decisions, &visit.id, &visit.asker, visit.snapshot.generation, &[]);
+    visit.log_allowed(&[]);
     let (access, address) = (&visit.snapshot.access, visit.asker.address);
     if let Some((owner, _)) = owner {
         return Ok(owner);

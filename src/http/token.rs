@@ -26,7 +26,7 @@ use crate::access::{DecisionOutcome, Denied};
 use crate::app::App;
 use crate::authn::Credentials;
 use crate::client_address::Peer;
-use crate::decision_log::{self, Asker, LoggedToken};
+use crate::decision_log::{Asker, LoggedToken};
 use crate::metrics::Metrics;
 use crate::mint::Made;
 use crate::secret::lasting::{Form, LastingSecret};
@@ -130,14 +130,7 @@ async fn respond(
         Grant::Exchange => {
             let (identity, decision) = decided.map_err(TokenError::Subject)?;
             let response = exchange::reply(visit, &identity, now).await?;
-            decision_log::decided(
-                &visit.app.decisions,
-                &visit.id,
-                &visit.asker,
-                visit.snapshot.generation,
-                &decision,
-                None,
-            );
+            visit.log_decision(&decision, None);
             return Ok((response, decision.outcome().as_str()));
         }
     };
@@ -148,14 +141,7 @@ async fn respond(
         Made::Before => true,
     };
     let logged = LoggedToken { id: &minted.id, reused };
-    decision_log::decided(
-        &visit.app.decisions,
-        &visit.id,
-        &visit.asker,
-        visit.snapshot.generation,
-        &decision,
-        Some(logged),
-    );
+    visit.log_decision(&decision, Some(logged));
     let refresh_token = match asked.offline {
         Offline::Asked => refresh::token_for(visit, &identity, &asked.client, now).await,
         Offline::NotAsked => None,

@@ -18,7 +18,8 @@ use crate::app::{App, Snapshot};
 use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method, Narrowing};
 use crate::client_address::{NoAddress, Peer};
 use crate::config::Challenge;
-use crate::decision_log::{self, Asker, DecisionId, Fault};
+use crate::decision_log::{self, Asker, DecisionId, Fault, LoggedToken};
+use crate::decisions::Decisions;
 use crate::secrets::TokenOfSecret;
 use crate::token::{Claims, NotOurs};
 
@@ -182,7 +183,6 @@ impl<'a> Visit<'a> {
     ) -> Result<Identity, NotAdmitted> {
         #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
         let now = OffsetDateTime::now_utc();
-        let generation = self.snapshot.generation;
         if let Some(token) = bearer(headers) {
             let (identity, claims) = self.holder(token, now)?;
             // What is decided by the account besides, such as the names of a catalog, is no more than the secret may see.
@@ -194,7 +194,7 @@ impl<'a> Visit<'a> {
             if !needed.iter().all(|scope| allows(&claims, scope) && is_left(scope)) {
                 return Err(NotAdmitted::TokenAllowsLess);
             }
-            decision_log::allowed_by_token(&self.app.decisions, &self.id, &self.asker, generation, needed);
+            self.log_allowed(needed);
             return Ok(Identity { narrowing, ..identity });
         }
         let who = credentials::from_header(headers)?;
@@ -210,7 +210,7 @@ impl<'a> Visit<'a> {
             | (Target::Catalog(_) | Target::Repository(_) | Target::Outside(_), _) => {}
         }
         let (identity, decision) = self.decide(&who, needed.to_vec(), now).await?;
-        decision_log::decided(&self.app.decisions, &self.id, &self.asker, generation, &decision, None);
+        self.log_decision(&decision, None);
         let is_granted = |grant: &Grant| !grant.granted.is_empty() && grant.withheld().is_empty();
         match (decision.grants().iter().all(is_granted), who) {
             (true, _) => Ok(identity),
@@ -306,7 +306,28 @@ impl<'a> Visit<'a> {
 
     /// Writes the line of a request that was refused.
     pub(super) fn log_refusal(&self, shape: &Shape, cause: &(dyn std::error::Error + 'static)) {
-        decision_log::refused(&self.app.decisions, &self.id, &self.asker, shape.reason, shape.fault, cause);
+        decision_log::refused(self.remembered(), &self.id, &self.asker, shape.reason, shape.fault, cause);
+    }
+
+    /// Writes the lines of what was decided; `token` is what the client gets, where it gets one.
+    pub(super) fn log_decision(&self, decision: &Decision, token: Option<LoggedToken<'_>>) {
+        decision_log::decided(self.remembered(), &self.id, &self.asker, self.snapshot.generation, decision, token);
+    }
+
+    /// The same where it was decided for another service than the one that the request is about.
+    pub(super) fn log_decision_for(&self, service: &str, decision: &Decision) {
+        let asker = Asker { service: service.to_owned(), ..self.asker.clone() };
+        decision_log::decided(self.remembered(), &self.id, &asker, self.snapshot.generation, decision, None);
+    }
+
+    /// Writes the line of a request that a token of ours allows.
+    pub(super) fn log_allowed(&self, scopes: &[Scope]) {
+        decision_log::allowed_by_token(self.remembered(), &self.id, &self.asker, self.snapshot.generation, scopes);
+    }
+
+    /// Where decisions are remembered: for pages, which not every server has.
+    fn remembered(&self) -> Option<&Decisions> {
+        self.snapshot.sign_in.as_ref().map(|_| &self.app.decisions)
     }
 
     /// The reply with the id of its lines in the log.

@@ -381,10 +381,7 @@ impl Desk<'_> {
         let view = self.view()?;
         let found = self.found(&view, kind, reference, ManagedAction::Show).await?;
         let version = version(&found.origin);
-        let mut told = [told(&view, found)?];
-        self.tell_logins(&mut told).await?;
-        let [told] = told;
-        Ok((told, version))
+        Ok((self.with_login(told(&view, found)?).await?, version))
     }
 
     /// The first id that no entry of a kind has, for whoever makes one; 1 for services, which have none.
@@ -506,10 +503,15 @@ impl Desk<'_> {
         let kind = MemberKind::ALL.into_iter().find(|kind| kind.entry() == at.kind).ok_or(NotDone::Missing)?;
         let found = all(&view, kind).find(|found| found.entry.at() == *at).ok_or(NotChanged::Conflict)?;
         let version = version(&found.origin);
-        let mut told = [told(&view, found)?];
+        Ok((self.with_login(told(&view, found)?).await?, version))
+    }
+
+    /// An entry, and of a user when they last logged in.
+    async fn with_login(&self, told: ToldMember) -> Result<ToldMember, NotDone> {
+        let mut told = [told];
         self.tell_logins(&mut told).await?;
         let [told] = told;
-        Ok((told, version))
+        Ok(told)
     }
 
     /// Says of users when they last logged in: by the records, and by what this process has not written down yet.

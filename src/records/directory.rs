@@ -36,6 +36,17 @@ impl EntryKind {
             EntryKind::Registry => "registry",
         }
     }
+
+    /// What all of them are called, where rules and addresses name them.
+    pub fn plural(self) -> &'static str {
+        match self {
+            EntryKind::Group => "groups",
+            EntryKind::User => "users",
+            EntryKind::App => "apps",
+            EntryKind::Service => "services",
+            EntryKind::Registry => "registries",
+        }
+    }
 }
 
 /// What an entry is found by.

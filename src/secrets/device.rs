@@ -25,6 +25,8 @@ use crate::records::{Changed, Epoch, Failure, Limits, Version, hexadecimal};
 use crate::secret::Secret;
 use crate::shown::printable;
 
+/// The one grant of such logins (RFC 8628, section 3.4).
+pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// How long both codes are good.
 pub const DEVICE_LIFE: Duration = Duration::from_secs(600);
 /// How long a terminal waits between two questions, at first.

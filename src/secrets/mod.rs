@@ -33,8 +33,8 @@ pub use action::TokenAction;
 pub use changing::{Changes, LimitTexts, Wanted, account_of};
 pub use dead::{Dead, DeadSecret};
 pub use device::{
-    Approved, Begun, DEVICE_DAYS, DEVICE_INTERVAL, DEVICE_LIFE, DeviceScope, DeviceWish, MOST_DEVICE_DAYS, NotBegun,
-    Polled, Said, UserCode, Waiting,
+    Approved, Begun, DEVICE_DAYS, DEVICE_GRANT, DEVICE_INTERVAL, DEVICE_LIFE, DeviceScope, DeviceWish,
+    MOST_DEVICE_DAYS, NotBegun, Polled, Said, UserCode, Waiting,
 };
 pub use expires::{Expires, NoExpiry, length};
 pub use making::{MOST_PERSONAL, MOST_REFRESH, MOST_SESSIONS, Made, New, pull_only};

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::sync::Once;
 
 use dockwarden::decision_log::{self, Asker, DecisionId, Fault};
-use dockwarden::decisions::Decisions;
 use dockwarden::keys::generate;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
@@ -250,14 +249,7 @@ fn the_message_is_true_of_what_failed_after_the_decision() {
         (Fault::Client, "WARN", "refused"),
         (Fault::Nobody, "INFO", "refused"),
     ] {
-        decision_log::refused(
-            &Decisions::default(),
-            &DecisionId::new(),
-            &Asker::default(),
-            "signing_failed",
-            fault,
-            &cause,
-        );
+        decision_log::refused(None, &DecisionId::new(), &Asker::default(), "signing_failed", fault, &cause);
         let lines = log.take();
         let expected =
             json!({"level": level, "message": message, "reason": "signing_failed", "decision.outcome": "refused"});

@@ -211,6 +211,18 @@ async fn the_overview_has_failing_logins_and_the_last_decisions_which_are_found_
 }
 
 #[tokio::test]
+async fn decisions_are_remembered_where_pages_show_them_and_nowhere_else() {
+    for (section, expected) in [(SIGN_IN, 2), ("", 0)] {
+        let bed = bed_with(&format!("{}{section}", opensvc())).await;
+        for (password, status) in [("alice-pw", 200), ("wrong", 401)] {
+            let ask = bed.get("/auth?service=reg&scope=repository:lib/x:pull").by(Caller::Account("ann", password));
+            assert_eq!(ask.send().await.status, status);
+        }
+        assert_eq!(bed.app.decisions.recent(10).len(), expected, "{section}");
+    }
+}
+
+#[tokio::test]
 async fn an_account_that_ends_soon_is_on_the_overview() {
     let soon = (time::OffsetDateTime::now_utc() + time::Duration::days(20)).date();
     let late = (time::OffsetDateTime::now_utc() + time::Duration::days(40)).date();

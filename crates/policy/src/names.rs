@@ -317,6 +317,26 @@ mod tests {
         })
     }
 
+    /// Has somebody with these labels ask about names, whom these rules are for.
+    fn asked(rules: &[RuleText], uids: Vec<&str>, account: &str, look: impl FnOnce(&ForNames<'_>, &mut Budget)) {
+        let acl = Acl::new(rules.iter().map(|rule| Rule::compile(rule).unwrap()).collect());
+        let uids: Vec<LabelValue> = uids.into_iter().map(LabelValue::literal).collect();
+        let labels = LabelValues::from([("uid".to_owned(), uids)]);
+        let (resource, actions) = (Resource::new("repository", "any").unwrap(), Actions::from([Action::Pull]));
+        let question = Question {
+            account,
+            labels: &labels,
+            address: Some([10, 1, 1, 1].into()),
+            service: "reg",
+            resource: &resource,
+            actions: &actions,
+            reference: None,
+            now: OffsetDateTime::UNIX_EPOCH,
+        };
+        let budget = &mut Budget::for_request();
+        look(&acl.for_names(question, &Action::Pull, budget).unwrap(), budget);
+    }
+
     proptest::proptest! {
         #[test]
         fn many_names_are_decided_as_each_by_itself(
@@ -324,23 +344,15 @@ mod tests {
             uids in subsequence(vec!["x", "ann", "users", "a", "10"], 0..5),
             account in select(&["ann", "x", ""][..]),
         ) {
-            let acl = Acl::new(rules.iter().map(|rule| Rule::compile(rule).unwrap()).collect());
-            let uids: Vec<LabelValue> = uids.into_iter().map(LabelValue::literal).collect();
-            let labels = LabelValues::from([("uid".to_owned(), uids)]);
-            let (resource, actions) = (Resource::new("repository", "any").unwrap(), Actions::from([Action::Pull]));
-            let question = Question {
-                account, labels: &labels, address: Some([10, 1, 1, 1].into()), service: "reg", resource: &resource,
-                actions: &actions, reference: None, now: OffsetDateTime::UNIX_EPOCH,
-            };
-            let budget = &mut Budget::for_request();
-            let filter = acl.for_names(question, &Action::Pull, budget).unwrap();
-            for name in [
-                "users", "users/x", "users/x/y", "users/ann/y/z", "users/x-y/z", "usersx/x/y", "apps/x", "apps/x/y", "apps/10/x",
-                "x", "x/y", "ann/y", "ann/x/y", "a/users/x/y", "10/x",
-            ] {
-                let expected = filter.decide(name, budget).unwrap();
-                assert_eq!(filter.verdict(name, budget).unwrap(), expected, "{name}: {rules:#?}");
-            }
+            asked(&rules, uids, account, |filter, budget| {
+                for name in [
+                    "users", "users/x", "users/x/y", "users/ann/y/z", "users/x-y/z", "usersx/x/y", "apps/x", "apps/x/y", "apps/10/x",
+                    "x", "x/y", "ann/y", "ann/x/y", "a/users/x/y", "10/x",
+                ] {
+                    let expected = filter.decide(name, budget).unwrap();
+                    assert_eq!(filter.verdict(name, budget).unwrap(), expected, "{name}: {rules:#?}");
+                }
+            });
         }
 
         #[test]
@@ -351,28 +363,20 @@ mod tests {
             // Those that the list holds of all that could stand there.
             names in subsequence(all_names(), 1..70),
         ) {
-            let acl = Acl::new(rules.iter().map(|rule| Rule::compile(rule).unwrap()).collect());
-            let uids: Vec<LabelValue> = uids.into_iter().map(LabelValue::literal).collect();
-            let labels = LabelValues::from([("uid".to_owned(), uids)]);
-            let (resource, actions) = (Resource::new("repository", "any").unwrap(), Actions::from([Action::Pull]));
-            let question = Question {
-                account, labels: &labels, address: Some([10, 1, 1, 1].into()), service: "reg", resource: &resource,
-                actions: &actions, reference: None, now: OffsetDateTime::UNIX_EPOCH,
-            };
-            let budget = &mut Budget::for_request();
-            let filter = acl.for_names(question, &Action::Pull, budget).unwrap();
-            let granted: Vec<bool> =
-                names.iter().map(|name| filter.verdict(name, budget).unwrap() == Verdict::Granted).collect();
-            for (from, first) in names.iter().enumerate() {
-                for (to, last) in names.iter().enumerate().skip(from) {
-                    let passed_over = filter.grants_none(first, last, budget).unwrap();
-                    let one = granted.get(from..=to).unwrap().contains(&true);
-                    assert!(!(passed_over && one), "{first} to {last}: {rules:#?}");
-                    // Of one name, the parts say all.
-                    let is_compared = filter.left.iter().any(|left| matches!(left.when, When::Compared { .. }));
-                    assert!(passed_over || one || from != to || is_compared, "{first}: {rules:#?}");
+            asked(&rules, uids, account, |filter, budget| {
+                let granted: Vec<bool> =
+                    names.iter().map(|name| filter.verdict(name, budget).unwrap() == Verdict::Granted).collect();
+                for (from, first) in names.iter().enumerate() {
+                    for (to, last) in names.iter().enumerate().skip(from) {
+                        let passed_over = filter.grants_none(first, last, budget).unwrap();
+                        let one = granted.get(from..=to).unwrap().contains(&true);
+                        assert!(!(passed_over && one), "{first} to {last}: {rules:#?}");
+                        // Of one name, the parts say all.
+                        let is_compared = filter.left.iter().any(|left| matches!(left.when, When::Compared { .. }));
+                        assert!(passed_over || one || from != to || is_compared, "{first}: {rules:#?}");
+                    }
                 }
-            }
+            });
         }
     }
 

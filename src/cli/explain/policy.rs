@@ -14,16 +14,15 @@ use tokio::runtime::Runtime;
 
 use crate::access::{Access, Denied};
 use crate::authn::password::Passwords;
-use crate::authn::{Account, Credentials, Identity, LookUp};
+use crate::authn::{Account, Identity, LookUp};
 use crate::authz::Shown;
 use crate::backend::{Backends, Facts};
 use crate::config::Config;
 use crate::directory::{self, Directory};
-use crate::identity::Standing;
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
-use crate::records::{self, Records, Robot};
-use crate::secrets::{is_robots, robot_account, robot_name};
+use crate::records::{self, Records};
+use crate::secrets::robot_account;
 use crate::whole_policy::{List, Listed, RuleTold};
 use crate::workload;
 
@@ -247,17 +246,7 @@ impl Policy {
             return Ok(seen.clone());
         }
         let (access, now) = (&self.access, self.now);
-        let found = self.runtime.block_on(async {
-            match account {
-                Some(account) if is_robots(account) => self.robot(account).await,
-                Some(account) => access.look_up(account, None).await,
-                None => match access.identify(&Credentials::Anonymous, None, now).await {
-                    Ok(identity) => Ok(LookUp::Known(identity)),
-                    Err(Denied::Anonymous) => Ok(LookUp::Unknown),
-                    Err(denied) => Err(denied),
-                },
-            }
-        });
+        let found = self.runtime.block_on(access.look_up_any(account.as_ref(), self.records.as_deref(), None, now));
         let found = match found {
             Ok(LookUp::Known(identity)) => Some(identity),
             Ok(LookUp::Unknown | LookUp::OnlyByLogin) => None,
@@ -268,22 +257,6 @@ impl Policy {
         }
         self.seen.insert(account.clone(), found.clone());
         Ok(found)
-    }
-
-    /// The robot of this name, whose labels only a secret of it would tell a server.
-    async fn robot(&self, account: &Account) -> Result<LookUp, Denied> {
-        let (Some(records), Ok(name)) = (&self.records, robot_name(account)) else { return Ok(LookUp::Unknown) };
-        let unavailable =
-            |failure: records::Failure| Denied::Unavailable { backend: records::NAME, cause: failure.into() };
-        Ok(match records.robot(&name).await.map_err(unavailable)? {
-            None => LookUp::Unknown,
-            Some(Robot { labels, state, .. }) => LookUp::Known(self.access.in_directory(Identity {
-                account: Some(account.clone()),
-                labels,
-                standing: Standing { state, ..Standing::default() },
-                ..Identity::default()
-            })?),
-        })
     }
 
     /// Why a server lets nobody in as this account, if it is sure that no section knows it. The sections that are not asked

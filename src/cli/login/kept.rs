@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use time::macros::format_description;
 
 use crate::json;
 use crate::keys::replace_private;
@@ -123,6 +124,11 @@ impl KeptLogins {
         let name: String = form_urlencoded::byte_serialize(host_of(server).to_ascii_lowercase().as_bytes()).collect();
         self.directory.join(format!("{name}.json"))
     }
+}
+
+/// The day on which a password ends.
+pub(in crate::cli) fn day(ends: OffsetDateTime) -> String {
+    ends.format(format_description!("[year]-[month]-[day]")).unwrap_or_default()
 }
 
 /// The host of what docker calls a registry: an address, or a host alone.

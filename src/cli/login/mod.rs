@@ -8,11 +8,11 @@ mod server;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use time::macros::format_description;
 use tokio::time::{Instant, sleep};
 use url::{Host, Url};
 
 use self::docker::{DockerConfig, Login, Stored};
+use self::kept::day;
 use self::server::{Begun, Granted, Polled, Server, Wish};
 use super::{DONE, complain, host_name, say};
 use crate::secret::Secret;
@@ -241,8 +241,7 @@ fn end(seconds: u64) -> Option<OffsetDateTime> {
 }
 
 fn until(ends: Option<OffsetDateTime>) -> String {
-    let day = ends.and_then(|ends| ends.format(format_description!("[year]-[month]-[day]")).ok());
-    day.map(|day| format!(", until {day}")).unwrap_or_default()
+    ends.map(|ends| format!(", until {}", day(ends))).unwrap_or_default()
 }
 
 /// Says something to whoever sits there, beside the answer.

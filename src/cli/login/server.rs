@@ -8,13 +8,12 @@ use url::Url;
 
 use crate::json;
 use crate::pem::tls::Authorities;
+use crate::secrets::DEVICE_GRANT;
 use crate::shown::printable;
 use crate::sign_in::web::{Reply, Web};
 
 /// How long one question may take.
 const WITHIN: Duration = Duration::from_secs(10);
-/// The grant (RFC 8628, section 3.4).
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// What is asked for.
 pub(super) struct Wish<'wish> {
@@ -121,7 +120,7 @@ impl Server {
 
     /// Asks once what became of a login.
     pub(super) async fn poll(&self, device_code: &str) -> Polled {
-        let form = [("grant_type", GRANT), ("device_code", device_code)];
+        let form = [("grant_type", DEVICE_GRANT), ("device_code", device_code)];
         let Ok(reply) = self.post("device_token", &form).await else { return Polled::Away };
         if reply.status == StatusCode::OK {
             return match json::object(&reply.body) {

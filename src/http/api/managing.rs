@@ -22,7 +22,6 @@ use super::problem::Refused;
 use super::{Admitted, JSON, PATCH, admit, etag, reply};
 use crate::access::Decision;
 use crate::catalogue::{Deleted, Emptied, Seen, Siblings, is_digest};
-use crate::decision_log::{self, Asker};
 use crate::directory::rights::{DESCRIPTIONS, ManagedAction, PULLS, REGISTRIES};
 use crate::http::visit::Visit;
 use crate::management::{Behind, Counted, Desk, Filter, MemberKind, NotDone, Sought};
@@ -175,11 +174,11 @@ impl Managing {
                 (Method::GET, "/registries/{service}/repositories/{name}/pulls", Ours(May::List, PULLS))
             }
             Managing::ListUses => (Method::GET, "/pulls", Ours(May::List, PULLS)),
-            Managing::ListMembers(kind) => (Method::GET, places(kind).0, Ours(May::List, names(kind))),
-            Managing::MakeMember(kind) => (Method::POST, places(kind).0, Ours(May::Create, names(kind))),
-            Managing::ShowMember(kind) => (Method::GET, places(kind).1, Ours(May::Show, names(kind))),
-            Managing::ChangeMember(kind) => (Method::PATCH, places(kind).1, Ours(May::Change, names(kind))),
-            Managing::RemoveMember(kind) => (Method::DELETE, places(kind).1, Ours(May::Delete, names(kind))),
+            Managing::ListMembers(kind) => (Method::GET, places(kind).0, Ours(May::List, kind.entry().plural())),
+            Managing::MakeMember(kind) => (Method::POST, places(kind).0, Ours(May::Create, kind.entry().plural())),
+            Managing::ShowMember(kind) => (Method::GET, places(kind).1, Ours(May::Show, kind.entry().plural())),
+            Managing::ChangeMember(kind) => (Method::PATCH, places(kind).1, Ours(May::Change, kind.entry().plural())),
+            Managing::RemoveMember(kind) => (Method::DELETE, places(kind).1, Ours(May::Delete, kind.entry().plural())),
         }
     }
 
@@ -212,16 +211,6 @@ fn places(kind: MemberKind) -> (&'static str, &'static str) {
         MemberKind::App => ("/apps", "/apps/{name}"),
         MemberKind::Service => ("/services", "/services/{name}"),
         MemberKind::User => ("/users", "/users/{name}"),
-    }
-}
-
-/// What the names of a kind begin with in rules.
-fn names(kind: MemberKind) -> &'static str {
-    match kind {
-        MemberKind::Group => "groups",
-        MemberKind::App => "apps",
-        MemberKind::Service => "services",
-        MemberKind::User => "users",
     }
 }
 
@@ -265,12 +254,10 @@ pub(super) async fn respond(
     #[expect(clippy::disallowed_methods, reason = "the moment of this request")]
     let now = OffsetDateTime::now_utc();
     let Admitted { who, .. } = admit(visit, &parts.headers, now).await?;
-    let (snapshot, asker, id, decisions) = (visit.snapshot, &visit.asker, &visit.id, &visit.app.decisions);
-    let heard = |service: &str, decision: &Decision| {
-        let asker = Asker { service: service.to_owned(), ..asker.clone() };
-        decision_log::decided(decisions, id, &asker, snapshot.generation, decision, None);
-    };
-    let (access, catalogue, address) = (&snapshot.access, snapshot.catalogue.as_ref(), asker.address);
+    let visit: &Visit<'_> = visit;
+    let heard = |service: &str, decision: &Decision| visit.log_decision_for(service, decision);
+    let (access, catalogue) = (&visit.snapshot.access, visit.snapshot.catalogue.as_ref());
+    let address = visit.asker.address;
     let desk = Desk { access, catalogue, who: &who, address, now, heard: &heard };
     let place: [&str; 3] = std::array::from_fn(|at| parameters.get(at).map_or("", String::as_str));
     let counter = Counter { desk, parts: &parts, body: &body };
@@ -337,7 +324,7 @@ impl Counter<'_> {
                 let (name, id, fields) = self.json::<NewMember>(JSON)?.read();
                 let new = fields.new_entry(kind, &name, id, made)?;
                 let (told, version) = desk.make_member(new).await?;
-                self.log("an entry of the directory was made", &format!("{}/{name}", names(kind)));
+                self.log("an entry of the directory was made", &format!("{}/{name}", kind.entry().plural()));
                 Ok(with_version(version, reply(StatusCode::CREATED, &told)?))
             }
             Managing::ShowMember(kind) => {
@@ -348,7 +335,7 @@ impl Counter<'_> {
                 let fields = self.json::<MemberFields>(PATCH)?.read();
                 let seen = |version| self.seen(version, Unsaid::Refused);
                 let (told, version) = desk.change_member((kind, first), seen, fields).await?;
-                self.log("an entry of the directory was changed", &format!("{}/{first}", names(kind)));
+                self.log("an entry of the directory was changed", &format!("{}/{first}", kind.entry().plural()));
                 Ok(with_version(version, ok(&told)?))
             }
             Managing::RemoveMember(kind) => {

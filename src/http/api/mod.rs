@@ -38,7 +38,7 @@ use crate::authn::{Credentials, Identity, Method};
 use crate::client_address::Peer;
 use crate::client_network::ClientNetwork;
 use crate::config::Api;
-use crate::decision_log::{self, Asker, Door};
+use crate::decision_log::{Asker, Door};
 use crate::identity::{Account, LookUp};
 use crate::management::SERVICE;
 use crate::metrics::Metrics;
@@ -269,7 +269,7 @@ impl Desk<'_, '_> {
         let decision = snapshot.access.decide(who, asker.address, SERVICE, scopes?, self.now).await?;
         // Not before: what is for another service is not used by being refused here, and would else never rest.
         self.lasting.used(who, asker.address, self.visit.client(), self.now);
-        decision_log::decided(&self.visit.app.decisions, &self.visit.id, asker, snapshot.generation, &decision, None);
+        self.visit.log_decision(&decision, None);
         Ok(decision)
     }
 

@@ -18,14 +18,12 @@ use crate::access::Denied;
 use crate::app::Snapshot;
 use crate::authz::InUse;
 use crate::http::visit::Visit;
-use crate::identity::{Account, Credentials, Identity, LookUp, Standing};
+use crate::identity::{Account, Identity, LookUp};
 use crate::policy_tests::scope_from;
-use crate::records::{self, Robot};
-use crate::secrets::{is_robots, robot_account, robot_name};
 use crate::turns::Turns;
 use crate::whole_policy::RuleTold;
 
-/// Whose question is worked on next: one at a time, each of which takes hardly longer than a decision.
+/// The queue of explanations. They run one at a time: each takes little longer than a decision.
 static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(1));
 
 /// What is asked.
@@ -200,15 +198,8 @@ pub(in crate::http) async fn explain(visit: &Visit<'_>, asked: Asked) -> Result<
 /// Who the account is, as at a login.
 async fn found(snapshot: &Snapshot, asked: &Asked, notes: &mut Vec<String>) -> Result<Identity, Refused> {
     let access = &snapshot.access;
-    let said = match &asked.account {
-        Some(account) if is_robots(account) => robot(snapshot, account).await?,
-        Some(account) => access.look_up(account, None).await?,
-        None => match access.identify(&Credentials::Anonymous, asked.address, asked.at).await {
-            Ok(who) => LookUp::Known(who),
-            Err(Denied::Anonymous) => LookUp::Unknown,
-            Err(denied) => return Err(denied.into()),
-        },
-    };
+    let records = snapshot.records.as_ref().map(|in_use| &*in_use.records);
+    let said = access.look_up_any(asked.account.as_ref(), records, asked.address, asked.at).await?;
     let nobody = Identity { account: asked.account.clone(), ..Identity::default() };
     let is_supposed = asked.labels.is_some();
     Ok(match (said, &asked.account) {
@@ -222,25 +213,6 @@ async fn found(snapshot: &Snapshot, asked: &Asked, notes: &mut Vec<String>) -> R
         (LookUp::Unknown, None) => {
             notes.push("nobody may come in without an account: the server answers 401".to_owned());
             nobody
-        }
-    })
-}
-
-/// A robot, whose labels only a secret of it would tell a server.
-async fn robot(snapshot: &Snapshot, account: &Account) -> Result<LookUp, Refused> {
-    let (Some(in_use), Ok(name)) = (&snapshot.records, robot_name(account)) else { return Ok(LookUp::Unknown) };
-    let unavailable = |failure: records::Failure| Denied::Unavailable { backend: records::NAME, cause: failure.into() };
-    Ok(match in_use.records.robot(&name).await.map_err(unavailable)? {
-        None => LookUp::Unknown,
-        Some(Robot { name, labels, state, .. }) => {
-            let account = Some(robot_account(&name)?);
-            let standing = Standing { state, ..Standing::default() };
-            LookUp::Known(snapshot.access.in_directory(Identity {
-                account,
-                labels,
-                standing,
-                ..Identity::default()
-            })?)
         }
     })
 }

@@ -19,7 +19,6 @@ use crate::access::Denied;
 use crate::app::Snapshot;
 use crate::authz::rules::{KIND as ACL, Rules, read as read_rules};
 use crate::client_network::ClientNetwork;
-use crate::decision_log;
 use crate::http::visit::Visit;
 use crate::policy_tests::{Comments, NAME as TESTS, PolicyAction, Read, Summary, Tests, read as read_tests, run};
 use crate::turns::{Turn, Turns};
@@ -170,7 +169,7 @@ async fn require(
     if let Some(lasting) = snapshot.access.lasting() {
         lasting.used(&admitted.who, asker.address, visit.client(), now);
     }
-    decision_log::decided(&visit.app.decisions, &visit.id, asker, snapshot.generation, &decision, None);
+    visit.log_decision(&decision, None);
     match decision.grants().first().is_some_and(|grant| grant.granted.contains(&action.action())) {
         true => Ok(()),
         false => Err(Refused::NotGranted { action: action.as_str(), name: PolicyAction::ON.to_owned() }),

@@ -15,7 +15,7 @@ use crate::http::credentials::Malformed;
 use crate::http::shape::{self, Shape, basic_challenge, denied_reasons};
 use crate::management::NotDone;
 use crate::records::Failure;
-use crate::records::directory::{EntryAt, EntryKind};
+use crate::records::directory::EntryAt;
 use crate::secrets::NotMade;
 use crate::turns::Busy;
 
@@ -244,7 +244,7 @@ impl Refused {
         if let Refused::NotDone(NotDone::Named { seen, .. }) = self
             && let Some(members) = body.as_object_mut()
         {
-            let places = |at: &EntryAt| format!("{}/{}", place_of(at.kind), at.name);
+            let places = |at: &EntryAt| format!("{}/{}", at.kind.plural(), at.name);
             members.insert("named_by".to_owned(), seen.iter().map(places).collect());
         }
         let mut response = shape.reply(body, basic_challenge(realm));
@@ -256,17 +256,6 @@ impl Refused {
             headers.insert(ALLOW, allow);
         }
         response
-    }
-}
-
-/// The address of the list that an entry is in, below that of the API.
-fn place_of(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Group => "groups",
-        EntryKind::User => "users",
-        EntryKind::App => "apps",
-        EntryKind::Service => "services",
-        EntryKind::Registry => "registries",
     }
 }
 

@@ -5,14 +5,13 @@ use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use time::OffsetDateTime;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 use tracing::info;
 
 use super::frame::{Frame, Problem, page};
 use super::session::SignedIn;
-use super::sheet::{Cell, Link, fitting};
+use super::sheet::{Cell, Link, day, fitting};
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
 use crate::app::Snapshot;
 use crate::http::api::id_from;
@@ -34,8 +33,7 @@ const BYTES: usize = 40_000;
 /// What surrounds the name and the id of a password in its row's form.
 const REVOKE: &str =
     "<td><form method=post action=/account/passwords//revoke><button aria-label=Revoke >Revoke</button></form></td>";
-/// A day, as people are shown it.
-const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
+/// A minute, as people are shown it.
 const MINUTE: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
 
 #[derive(Template)]
@@ -213,7 +211,6 @@ pub(in crate::http) fn registry(snapshot: &Snapshot, section: &Section) -> Optio
 }
 
 fn row(kept: &Kept) -> Row {
-    let day = |at: OffsetDateTime| at.to_offset(time::UtcOffset::UTC).format(DAY).unwrap_or_default();
     let used = |used: &crate::records::Use| {
         let at = used.at.to_offset(time::UtcOffset::UTC).format(MINUTE).unwrap_or_default();
         let from = used.network.map(|network| format!(", {network}")).unwrap_or_default();

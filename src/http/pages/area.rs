@@ -10,7 +10,6 @@ use super::frame::{Frame, Problem, page};
 use super::sheet::{Cell, Hidden, Input, Link, Search, Sending, Sheet, SheetPage, fitting};
 use super::{Desk, Form};
 use crate::access::Decision;
-use crate::decision_log::{self, Asker};
 use crate::directory::rights::{ManagedAction, OVERVIEW, REGISTRIES};
 use crate::http::visit::Visit;
 use crate::identity::{Account, Identity};
@@ -252,24 +251,20 @@ impl Desk<'_, '_> {
     ) -> Result<Response, Problem> {
         let Some(signed) = self.or_sign_in(headers).await? else { return Ok(self.to("/sign-in", &[])) };
         self.visit.asker.identified(&signed.who);
-        let (snapshot, asker, id) = (self.visit.snapshot, &self.visit.asker, &self.visit.id);
-        let decisions = &self.visit.app.decisions;
-        let heard = |service: &str, decision: &Decision| {
-            let asker = Asker { service: service.to_owned(), ..asker.clone() };
-            decision_log::decided(decisions, id, &asker, snapshot.generation, decision, None);
-        };
+        let visit: &Visit<'_> = self.visit;
+        let heard = |service: &str, decision: &Decision| visit.log_decision_for(service, decision);
         let desk = management::Desk {
-            access: &snapshot.access,
-            catalogue: snapshot.catalogue.as_ref(),
+            access: &visit.snapshot.access,
+            catalogue: visit.snapshot.catalogue.as_ref(),
             who: &signed.who,
-            address: asker.address,
+            address: visit.asker.address,
             now: self.now,
             heard: &heard,
         };
         let nav = nav(&desk, self.prefix).await?;
         self.nav = Some(nav.clone());
         let frame = Frame { nav, ..Frame::of(self.prefix, Some(&signed.account)) };
-        let room = Room { visit: self.visit, account: &signed.account, desk, frame, asked, turn };
+        let room = Room { visit, account: &signed.account, desk, frame, asked, turn };
         let mut response = room.serve(area).await?;
         if let Some(line) = signed.renewed.and_then(|line| HeaderValue::from_str(&line).ok()) {
             response.headers_mut().append(SET_COOKIE, line);

@@ -22,16 +22,6 @@ pub(super) fn all_of(kind: MemberKind) -> &'static str {
     }
 }
 
-/// The names of a kind in rules.
-fn names(kind: MemberKind) -> &'static str {
-    match kind {
-        MemberKind::Group => "groups",
-        MemberKind::App => "apps",
-        MemberKind::Service => "services",
-        MemberKind::User => "users",
-    }
-}
-
 /// What is said of an entry: its id where it has one, and the rest.
 fn facts_of(member: &ToldMember) -> (Option<u64>, Vec<(&'static str, String)>, &'static str) {
     match member {
@@ -107,7 +97,7 @@ impl Room<'_> {
     async fn may_make(&self, kind: MemberKind) -> Result<Option<u64>, Problem> {
         let id = self.desk.free_id(kind)?;
         let name = match kind {
-            MemberKind::Group | MemberKind::App | MemberKind::User => format!("{}/{id}", names(kind)),
+            MemberKind::Group | MemberKind::App | MemberKind::User => format!("{}/{id}", kind.entry().plural()),
             MemberKind::Service => ANY_SERVICE.to_owned(),
         };
         Ok(self.desk.could(&name, ManagedAction::Create.action()).await?.then_some(id))
@@ -201,7 +191,7 @@ impl Room<'_> {
                 let made = self.desk.now.unix_timestamp_nanos().to_string();
                 let new = self.said_of_member(kind)?.new_entry(kind, name, id, made)?;
                 self.desk.make_member(new).await?;
-                self.log("an entry of the directory was made", &format!("{}/{name}", names(kind)));
+                self.log("an entry of the directory was made", &format!("{}/{name}", kind.entry().plural()));
                 self.on_to(Area::Members(kind), &[])
             }
         }
@@ -215,7 +205,7 @@ impl Room<'_> {
             Turn::Sent => {
                 let fields = self.said_of_member(kind)?;
                 self.desk.change_member((kind, name), |version| self.seen(version), fields).await?;
-                self.log("an entry of the directory was changed", &format!("{}/{name}", names(kind)));
+                self.log("an entry of the directory was changed", &format!("{}/{name}", kind.entry().plural()));
                 return self.on_to(Area::Member(kind), &[("name", name)]);
             }
         }

@@ -11,13 +11,12 @@ use tokio::time::Instant;
 use super::area::{Area, Room};
 use super::frame::Problem;
 use super::plot;
-use super::sheet::{Cell, Plot, Sheet, Table, UNKNOWN, fitting};
+use super::sheet::{Cell, Plot, Sheet, Table, UNKNOWN, day, fitting};
 use crate::app::{Ending, Overview};
 use crate::decisions::{Failing, Kind, Minute, Noted};
 use crate::directory::rights::{ManagedAction, OVERVIEW};
 
 const SECOND: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-const DAY: StaticFormatDescription = format_description!("[year]-[month]-[day]");
 /// So many minutes are one point of a plot.
 const POINT: usize = 10;
 /// The bytes of the tables: with plots and all, a page has 60 KB at most.
@@ -195,7 +194,7 @@ fn backends(seen: &Overview, now: OffsetDateTime) -> Table {
 
 fn ending(all: &[Ending], now: OffsetDateTime) -> Table {
     let row = |one: &Ending| {
-        let at = one.at.to_offset(UtcOffset::UTC).format(DAY).unwrap_or_default();
+        let at = day(one.at);
         let state = if one.at <= now { "ended" } else { "ends" };
         vec![Cell::text(&one.name), Cell::text(one.what.as_str()), Cell::text(format!("{state} {at}"))]
     };

@@ -129,33 +129,22 @@ impl Room<'_> {
         let mut facts = vec![("Digest", told.digest.clone()), ("Media type", told.media_type.clone())];
         facts.extend(told.artifact_type.clone().map(|kind| ("Artifact", kind)));
         facts.extend(told.size.map(|size| ("Size", bytes(size))));
-        let platforms = Table {
-            title: "Platforms".to_owned(),
-            columns: vec!["Platform", "Digest", "Manifest"],
-            rows: told
-                .platforms
-                .iter()
-                .take(SHOWN)
-                .map(|part| {
-                    vec![Cell::text(&part.platform), Cell::Code(part.digest.clone()), Cell::text(bytes(part.size))]
-                })
-                .collect(),
+        let row = |what: &str, digest: &str, size| {
+            vec![Cell::text(what), Cell::Code(digest.to_owned()), Cell::text(bytes(size))]
+        };
+        let parts = told.platforms.iter().take(SHOWN).map(|part| row(&part.platform, &part.digest, part.size));
+        let others = told.referrers.iter().take(SHOWN).map(|one| row(&one.artifact_type, &one.digest, one.size));
+        let table = |title: &str, what, rows| Table {
+            title: title.to_owned(),
+            columns: vec![what, "Digest", "Manifest"],
+            rows,
             ..Table::default()
         };
-        let referrers = Table {
-            title: "What refers to it".to_owned(),
-            columns: vec!["What", "Digest", "Manifest"],
-            rows: told
-                .referrers
-                .iter()
-                .take(SHOWN)
-                .map(|one| {
-                    vec![Cell::text(&one.artifact_type), Cell::Code(one.digest.clone()), Cell::text(bytes(one.size))]
-                })
-                .collect(),
-            ..Table::default()
-        };
-        let tables = [platforms, referrers].into_iter().filter(|table| !table.rows.is_empty()).collect();
+        let (platforms, referrers) = (parts.collect(), others.collect());
+        let tables = [table("Platforms", "Platform", platforms), table("What refers to it", "What", referrers)]
+            .into_iter()
+            .filter(|table| !table.rows.is_empty())
+            .collect();
         let copies = pull(&found, tag).into_iter().collect();
         self.show(Sheet { title: format!("{name}:{tag}"), links, copies, facts, tables, ..Sheet::default() })
     }

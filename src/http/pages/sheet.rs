@@ -1,6 +1,8 @@
 //! A page of facts, tables and forms: what most pages are made of. One template writes all of them, and escapes every text.
 
 use askama::Template;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::frame::Frame;
 
@@ -156,6 +158,11 @@ const LONGEST_CELL: usize = 4_000;
 /// The bytes around a row, and around a cell.
 const ROW: usize = 40;
 const CELL: usize = 30;
+
+/// The day of a moment, in UTC.
+pub(super) fn day(at: OffsetDateTime) -> String {
+    at.to_offset(UtcOffset::UTC).format(format_description!("[year]-[month]-[day]")).unwrap_or_default()
+}
 
 /// What stands where nothing is known.
 pub(super) const UNKNOWN: &str = "–";
