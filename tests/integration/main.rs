@@ -36,6 +36,7 @@ mod monitoring;
 #[path = "../support/oidc.rs"]
 mod oidc;
 mod outcomes;
+mod overview_by_api;
 mod pages;
 mod pages_managing;
 mod pages_running;
