@@ -1,40 +1,19 @@
 //! Differences that only a name made of the account's labels shows, and accounts that nobody can list.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![expect(clippy::panic, reason = "a test fails by panicking")]
-#![expect(clippy::indexing_slicing, reason = "a missing row is a failed test")]
-
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use policy::acl::Acl;
-use policy::analysis::{Below, Findings, Narrow, Shift, Side, Unlisted, World, diff, what_can};
-use policy::pattern::{LabelValue, LabelValues};
-use policy::rule::{Rule, RuleText};
-use time::OffsetDateTime;
+use policy::analysis::{Below, Findings, Shift, Side, Unlisted, World, what_can};
+use policy::pattern::LabelValue;
+use policy::rule::RuleText;
 
-fn rule(name: &str, actions: &[&str]) -> RuleText {
-    let actions = actions.iter().map(|word| (*word).to_owned()).collect();
-    RuleText { name: Some(name.to_owned()), actions, ..RuleText::default() }
-}
+use super::{acl, everywhere, found, labels, rule};
 
 fn with_label(label: &str, pattern: &str, rule: RuleText) -> RuleText {
     RuleText { labels: BTreeMap::from([(label.to_owned(), pattern.to_owned())]), ..rule }
 }
 
-fn acl(rules: &[RuleText]) -> Acl {
-    Acl::new(rules.iter().map(|rule| Rule::compile(rule).unwrap()).collect())
-}
-
-fn labels(pairs: &[(&str, &str)]) -> Arc<LabelValues> {
-    let mut labels = LabelValues::new();
-    for (label, value) in pairs {
-        labels.entry((*label).to_owned()).or_default().push(LabelValue::literal(value));
-    }
-    Arc::new(labels)
-}
-
-fn world<'p>(acl: &'p Acl, pairs: &[(&str, &str)], unlisted: Unlisted) -> World<'p> {
+fn one_account<'p>(acl: &'p Acl, pairs: &[(&str, &str)], unlisted: Unlisted) -> World<'p> {
     World {
         lists: vec![acl],
         accounts: BTreeMap::from([("alice".to_owned(), Some(labels(pairs)))]),
@@ -45,16 +24,8 @@ fn world<'p>(acl: &'p Acl, pairs: &[(&str, &str)], unlisted: Unlisted) -> World<
     }
 }
 
-fn everywhere() -> Narrow {
-    Narrow { service: None, address: None, at: None, from: OffsetDateTime::UNIX_EPOCH }
-}
-
-fn found(old: &World<'_>, new: &World<'_>) -> Findings {
-    diff(old, new, &everywhere(), &|| true, &mut |_| {})
-}
-
 /// `+alice g/20/0` for what somebody gains, with `-` for what they lose.
-fn told(findings: &Findings) -> Vec<String> {
+fn signed(findings: &Findings) -> Vec<String> {
     let rows = findings.differences.iter().map(|row| {
         let sign = match row.shift {
             Shift::Granted => '+',
@@ -77,33 +48,35 @@ fn told(findings: &Findings) -> Vec<String> {
 }
 
 fn group_rules() -> Vec<RuleText> {
-    let mine = with_label("gid", "${name:1}", rule(r"/^g\/([^\/]+)\/.+$/", &["pull"]));
-    vec![mine, rule(r"/^g\//", &[]), rule("e/*", &["pull"])]
+    let mine = with_label("gid", "${name:1}", rule(r"/^g\/([^\/]+)\/.+$/", "pull"));
+    vec![mine, rule(r"/^g\//", ""), rule("e/*", "pull")]
 }
 
 /// An unchanged rule that holds a label against a piece of the name matches other names for other labels.
 #[test]
 fn another_value_of_a_label_that_is_held_against_the_name_is_told() {
     let list = acl(&group_rules());
-    let (old, new) =
-        (world(&list, &[("gid", "10")], Unlisted::Nobody), world(&list, &[("gid", "20")], Unlisted::Nobody));
+    let (old, new) = (
+        one_account(&list, &[("gid", "10")], Unlisted::Nobody),
+        one_account(&list, &[("gid", "20")], Unlisted::Nobody),
+    );
     let findings = found(&old, &new);
-    assert_eq!(told(&findings), ["+alice g/20/a", "-alice g/10/a"], "{findings:?}");
+    assert_eq!(signed(&findings), ["+alice g/20/a", "-alice g/10/a"], "{findings:?}");
     // There may be more of them.
     assert_eq!(findings.undecided.len(), 1, "{findings:?}");
     for side in [(Side::Old, 0), (Side::New, 0)] {
         assert!(findings.undecided[0].rules.contains(&side), "{findings:?}");
     }
     // A piece of a label's value, and the whole name.
-    let within = with_label("team", "t-${name:1}-x", rule(r"/^p\/([a-z]+)$/", &["pull"]));
-    let whole = with_label("repo", "${name}", rule(r"/./", &["push"]));
+    let within = with_label("team", "t-${name:1}-x", rule(r"/^p\/([a-z]+)$/", "pull"));
+    let whole = with_label("repo", "${name}", rule(r"/./", "push"));
     for (rule, label, before, after, rows) in [
         (&within, "team", "t-ab-x", "t-cd-x", ["+alice p/cd", "-alice p/ab"]),
         (&whole, "repo", "some/app", "other", ["+alice other", "-alice some/app"]),
     ] {
         let list = acl(std::slice::from_ref(rule));
-        let side = |value| world(&list, &[(label, value)], Unlisted::Nobody);
-        assert_eq!(told(&found(&side(before), &side(after))), rows, "{label}");
+        let side = |value| one_account(&list, &[(label, value)], Unlisted::Nobody);
+        assert_eq!(signed(&found(&side(before), &side(after))), rows, "{label}");
     }
 }
 
@@ -111,48 +84,48 @@ fn another_value_of_a_label_that_is_held_against_the_name_is_told() {
 #[test]
 fn a_label_that_no_rule_looks_at_changes_nothing() {
     let list = acl(&group_rules());
-    let old = world(&list, &[("gid", "10")], Unlisted::Nobody);
-    let new = world(&list, &[("gid", "10"), ("desk", "4")], Unlisted::Nobody);
+    let old = one_account(&list, &[("gid", "10")], Unlisted::Nobody);
+    let new = one_account(&list, &[("gid", "10"), ("desk", "4")], Unlisted::Nobody);
     let findings = found(&old, &new);
     assert!(findings.differences.is_empty() && findings.undecided.is_empty(), "{findings:?}");
 }
 
 #[test]
 fn accounts_that_cannot_be_listed_are_tried_with_values_that_only_the_new_rules_take() {
-    let team = |pattern: &str| acl(&[with_label("team", pattern, rule("prod/app", &["pull"]))]);
+    let team = |pattern: &str| acl(&[with_label("team", pattern, rule("prod/app", "pull"))]);
     let (old, new) = (team("prod"), team("prod*"));
-    let side = |list| world(list, &[], Unlisted::Anybody);
-    let rows = told(&found(&side(&old), &side(&new)));
+    let side = |list| one_account(list, &[], Unlisted::Anybody);
+    let rows = signed(&found(&side(&old), &side(&new)));
     assert!(
         rows.iter().any(|row| row.starts_with("+somebody prod/app team=prod") && !row.ends_with("=prod")),
         "{rows:?}"
     );
     // Their own name as a piece of the repository's.
-    let own = RuleText { account: Some("${name:1}".to_owned()), ..rule(r"/^([^\/]+)\/.+$/", &["pull"]) };
+    let own = RuleText { account: Some("${name:1}".to_owned()), ..rule(r"/^([^\/]+)\/.+$/", "pull") };
     let (old, new) = (acl(&[]), acl(&[own]));
-    let rows = told(&found(&side(&old), &side(&new)));
+    let rows = signed(&found(&side(&old), &side(&new)));
     assert_eq!(rows, ["+alice alice/a", "+somebody somebody/a"]);
 }
 
 #[test]
 fn what_somebody_with_unknown_labels_can_is_open_where_rules_look_at_labels() {
-    let by_label = acl(&[rule("${labels:team}/*", &["pull"]), rule("all", &["pull"])]);
+    let by_label = acl(&[rule("${labels:team}/*", "pull"), rule("all", "pull")]);
     let can = |list, account: &str| {
-        what_can(&world(list, &[], Unlisted::Anybody), account, &labels(&[]), &everywhere(), &|| true)
+        what_can(&one_account(list, &[], Unlisted::Anybody), account, &labels(&[]), &everywhere(), &|| true)
     };
     let found = can(&by_label, "stranger");
     assert_eq!(found.rules.len(), 1);
     let [(why, rules)] = &*found.undecided else { panic!("{found:?}") };
     assert!(why.contains("its labels are not known") && rules.iter().eq(&[0]), "{found:?}");
     assert!(can(&by_label, "alice").undecided.is_empty());
-    assert!(can(&acl(&[rule("all", &["pull"])]), "stranger").undecided.is_empty(), "labels matter to no rule");
+    assert!(can(&acl(&[rule("all", "pull")]), "stranger").undecided.is_empty(), "labels matter to no rule");
 }
 
 #[test]
 fn a_type_is_told_as_its_rule_has_it() {
-    let of = |kind: &str| RuleText { kind: Some(kind.to_owned()), ..rule("x", &["pull"]) };
+    let of = |kind: &str| RuleText { kind: Some(kind.to_owned()), ..rule("x", "pull") };
     let list = acl(&[of("/^a{6}[a-z]*$/"), of("repository"), of("plugin")]);
-    let can = what_can(&world(&list, &[], Unlisted::Nobody), "alice", &labels(&[]), &everywhere(), &|| true);
+    let can = what_can(&one_account(&list, &[], Unlisted::Nobody), "alice", &labels(&[]), &everywhere(), &|| true);
     let kinds: Vec<&str> = can.rules.iter().map(|can| can.kind.as_str()).collect();
     assert_eq!(kinds, ["/^a{6}[a-z]*$/", "repository", "plugin"]);
 }
@@ -161,10 +134,10 @@ fn a_type_is_told_as_its_rule_has_it() {
 #[test]
 fn who_is_let_in_by_one_policy_only_is_tried_with_names_of_their_labels() {
     let list = acl(&group_rules());
-    let new = world(&list, &[("gid", "20")], Unlisted::Nobody);
+    let new = one_account(&list, &[("gid", "20")], Unlisted::Nobody);
     let old = World { accounts: BTreeMap::new(), ..new.clone() };
-    assert!(told(&found(&old, &new)).contains(&"+alice g/20/a".to_owned()));
-    assert!(told(&found(&new, &old)).contains(&"-alice g/20/a".to_owned()));
+    assert!(signed(&found(&old, &new)).contains(&"+alice g/20/a".to_owned()));
+    assert!(signed(&found(&new, &old)).contains(&"-alice g/20/a".to_owned()));
     let can = what_can(&new, "alice", &labels(&[("gid", "20")]), &everywhere(), &|| true);
     let examples: Vec<(usize, &str)> = can.rules.iter().map(|can| (can.way.rule, can.way.example.as_str())).collect();
     assert!(examples.contains(&(0, "g/20/a")) && can.undecided.is_empty(), "{can:?}");

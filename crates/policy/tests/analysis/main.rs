@@ -5,6 +5,8 @@
 #![expect(clippy::indexing_slicing, reason = "a missing row is a failed test")]
 #![expect(clippy::disallowed_methods, reason = "a test of how long something takes looks at the clock")]
 
+mod samples;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration as Span, Instant};
