@@ -247,7 +247,8 @@ fn the_images_of_a_release_are_what_the_dockerfile_makes() {
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), layers, "{config}");
         let told = &config["config"];
         assert_eq!(told["User"], instruction("USER"));
-        let label = |name: &str| told["Labels"][format!("org.opencontainers.image.{name}")].as_str().unwrap_or_default();
+        let label =
+            |name: &str| told["Labels"][format!("org.opencontainers.image.{name}")].as_str().unwrap_or_default();
         assert!(!label("description").is_empty() && label("licenses").starts_with("Apache-2.0"), "{told}");
         assert_eq!((label("version"), label("revision")), ("1.2.3", "a-commit"));
         assert_eq!(told["ExposedPorts"], json!({format!("{}/tcp", instruction("EXPOSE")): {}}));
