@@ -194,7 +194,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-fn keys_of_each_map() -> BTreeMap<String, String> {
+pub(crate) fn keys_of_each_map() -> BTreeMap<String, String> {
     let text = EVERY_MAP.replace("UNKNOWN", &format!("{UNKNOWN}: 1"));
     let problems = Config::read(Path::new("config.yml"), &text, [], Secrets::Skip).unwrap_err();
     let known = problems.iter().map(|problem| {

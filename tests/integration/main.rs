@@ -15,6 +15,7 @@ mod catalogue;
 mod cli;
 mod clients;
 mod config;
+mod contents;
 mod credentials;
 mod declared;
 mod directory;

@@ -90,7 +90,7 @@ impl<'a> OverviewTold<'a> {
         let rules =
             |one: &'a RulesAge| RulesTold { source: one.source, known: one.known.map(moment), refused: &one.refused };
         let backend = |(section, since): &(&'static str, Option<OffsetDateTime>)| BackendTold {
-            section: *section,
+            section,
             down_since: since.map(moment),
         };
         let failing = |(last, one): &'a (OffsetDateTime, Failing)| FailingTold {
