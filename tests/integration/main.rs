@@ -37,8 +37,11 @@ mod monitoring;
 #[path = "../support/oidc.rs"]
 mod oidc;
 mod outcomes;
+mod overview_by_api;
 mod pages;
 mod pages_managing;
+mod pages_of_services;
+mod pages_rights;
 mod pages_running;
 mod pem;
 mod policy_questions;

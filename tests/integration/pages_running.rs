@@ -8,7 +8,7 @@ use dockwarden::records::Limits;
 use dockwarden::secrets::New;
 
 use crate::bed::{ALICE_HASH, Bed, Caller, Reply};
-use crate::directory::{granted, opensvc};
+use crate::directory::{granted, opensvc, ready};
 use crate::management::bed_with;
 use crate::pages_managing::{NAMES, PEOPLE, Person, SIGN_IN, unescaped};
 
@@ -33,7 +33,7 @@ async fn bed() -> Bed {
 }
 
 /// A secret that a robot's page shows.
-fn shown(page: &str) -> String {
+pub(crate) fn shown(page: &str) -> String {
     let (_, rest) = page.split_once("id=\"secret\">").unwrap_or_else(|| panic!("no secret: {page}"));
     rest.split('<').next().unwrap().to_owned()
 }
@@ -54,7 +54,7 @@ async fn patiently(person: &Person<'_>, target: &str) -> Reply {
     }
 }
 
-async fn login(bed: &Bed, account: &str, secret: &str) -> u16 {
+pub(crate) async fn login(bed: &Bed, account: &str, secret: &str) -> u16 {
     let caller = Caller::Account(account.to_owned().leak(), secret.to_owned().leak());
     bed.get("/auth?service=reg&scope=repository:lib/x:pull").by(caller).send().await.status
 }
@@ -211,14 +211,20 @@ async fn the_overview_has_failing_logins_and_the_last_decisions_which_are_found_
 }
 
 #[tokio::test]
-async fn decisions_are_remembered_where_pages_show_them_and_nowhere_else() {
-    for (section, expected) in [(SIGN_IN, 2), ("", 0)] {
-        let bed = bed_with(&format!("{}{section}", opensvc())).await;
+async fn decisions_are_remembered_where_somebody_can_look_at_them_and_nowhere_else() {
+    let records = "records: {sqlite: $DIR/dockwarden.db}\n";
+    for (sections, expected) in
+        [(format!("{records}{SIGN_IN}"), 2), ("api: {listen: main}\n".to_owned(), 2), (records.to_owned(), 0)]
+    {
+        let bed = Bed::with(&format!("{}{sections}", opensvc()));
+        if sections.contains(records) {
+            ready(&bed).await;
+        }
         for (password, status) in [("alice-pw", 200), ("wrong", 401)] {
             let ask = bed.get("/auth?service=reg&scope=repository:lib/x:pull").by(Caller::Account("ann", password));
             assert_eq!(ask.send().await.status, status);
         }
-        assert_eq!(bed.app.decisions.recent(10).len(), expected, "{section}");
+        assert_eq!(bed.app.decisions.recent(10).len(), expected, "{sections}");
     }
 }
 

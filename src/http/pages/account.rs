@@ -229,7 +229,7 @@ fn row(kept: &Kept) -> Row {
 
 /// What somebody pastes into a shell: a name is in quotes, since whoever chose it could have written a command. The password is read
 /// from where it is typed, and stands in no history.
-fn login_line(account: &str, registry: Option<&str>) -> String {
+pub(super) fn login_line(account: &str, registry: Option<&str>) -> String {
     let line = format!("docker login -u {} --password-stdin", quoted(account));
     match registry {
         Some(registry) => format!("{line} {}", quoted_if_needed(registry)),

@@ -10,7 +10,7 @@ use super::frame::{Frame, Problem, page};
 use super::sheet::{Cell, Hidden, Input, Link, Search, Sending, Sheet, SheetPage, fitting};
 use super::{Desk, Form};
 use crate::access::Decision;
-use crate::directory::rights::{ManagedAction, OVERVIEW, REGISTRIES};
+use crate::directory::rights::{ManagedAction, REGISTRIES};
 use crate::http::visit::Visit;
 use crate::identity::{Account, Identity};
 use crate::management::{self, Counted, MemberKind, NotDone, Page, Sought};
@@ -153,7 +153,8 @@ impl Area {
             Area::Sweep => (Area::Registry, &["name"]),
             Area::Registry | Area::RemoveRegistry | Area::Member(_) | Area::RemoveMember(_) => (self, &["name"]),
             Area::RenewSecret | Area::RevokeSecret => (self, &["id"]),
-            Area::NewRegistry | Area::NewMember(_) | Area::NewSecret => (self, &[]),
+            Area::NewSecret => (self, &["account"]),
+            Area::NewRegistry | Area::NewMember(_) => (self, &[]),
             // These take none.
             Area::Repositories
             | Area::Repository
@@ -299,7 +300,7 @@ async fn nav(desk: &management::Desk<'_>, prefix: &str) -> Result<Vec<Link>, Pro
     if explains.await? || finds.await? {
         add(Area::Why.row().0, "Why");
     }
-    if desk.could(OVERVIEW, ManagedAction::Show.action()).await? {
+    if desk.sees_overview().await? {
         add(Area::Overview.row().0, "Overview");
     }
     Ok(nav)

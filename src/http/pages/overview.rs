@@ -6,19 +6,15 @@ use axum::response::Response;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
-use tokio::time::Instant;
 
 use super::area::{Area, Room};
 use super::frame::Problem;
 use super::plot;
 use super::sheet::{Cell, Plot, Sheet, Table, UNKNOWN, day, fitting};
-use crate::app::{Ending, Overview};
-use crate::decisions::{Failing, Kind, Minute, Noted};
-use crate::directory::rights::{ManagedAction, OVERVIEW};
+use crate::app::{Ending, Overview, POINT};
+use crate::decisions::{Failing, Kind, Noted};
 
 const SECOND: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-/// So many minutes are one point of a plot.
-const POINT: usize = 10;
 /// The bytes of the tables: with plots and all, a page has 60 KB at most.
 const FAILING_BYTES: usize = 8_000;
 const DECISIONS_BYTES: usize = 14_000;
@@ -26,14 +22,14 @@ const ENDING_BYTES: usize = 6_000;
 /// Those of the page about one decision.
 const DECISION_BYTES: usize = 40_000;
 
-/// When something was, by the wall clock of this moment.
-fn moment(at: Instant, now: OffsetDateTime) -> String {
-    let ago = time::Duration::try_from(at.elapsed()).unwrap_or(time::Duration::MAX);
-    now.saturating_sub(ago).to_offset(UtcOffset::UTC).format(SECOND).unwrap_or_default()
+/// When something was, to the second.
+fn moment(at: OffsetDateTime) -> String {
+    at.to_offset(UtcOffset::UTC).format(SECOND).unwrap_or_default()
 }
 
-/// A length of time as people say it.
-fn length(time: Duration) -> String {
+/// How long something has been so, as people say it.
+fn length(since: OffsetDateTime, now: OffsetDateTime) -> String {
+    let time = Duration::try_from(now - since).unwrap_or_default();
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),
@@ -52,17 +48,12 @@ fn came(noted: &Noted) -> String {
 }
 
 impl Room<'_> {
-    /// That somebody may see this. It is not among the decisions that are remembered: who looks at them would fill them with looking.
+    /// That somebody may see this.
     async fn sees_overview(&self) -> Result<(), Problem> {
-        match self.could_see_overview().await? {
+        match self.desk.sees_overview().await? {
             true => Ok(()),
             false => Err(Problem::Nothing),
         }
-    }
-
-    /// Whether somebody may, for those who show where to go.
-    pub(super) async fn could_see_overview(&self) -> Result<bool, Problem> {
-        Ok(self.desk.could(OVERVIEW, ManagedAction::Show.action()).await?)
     }
 
     /// All of it.
@@ -72,30 +63,32 @@ impl Room<'_> {
         let seen = self.visit.app.overview(now)?;
         let tables = vec![
             self.failing(&seen.failing),
-            backends(&seen, now),
+            backends(&seen),
             ending(&seen.ending, now),
-            rules(&seen),
+            rules(&seen, now),
             self.decisions("The last decisions", &seen.decisions),
         ];
-        let mut facts =
-            vec![("Configuration", format!("number {} of this process, for {}", seen.generation, length(seen.age)))];
-        let looked = |at| format!("{}, every 6 hours", moment(at, now));
+        let mut facts = vec![(
+            "Configuration",
+            format!("number {} of this process, for {}", seen.generation, length(seen.loaded, now)),
+        )];
+        let looked = |at| format!("{}, every 6 hours", moment(at));
         facts.push(("Secrets looked at", seen.secrets_looked.map_or_else(|| "not yet".to_owned(), looked)));
         if seen.more_secrets > 0 {
             facts.push(("Secrets that end besides", seen.more_secrets.to_string()));
         }
         let title = "Overview".to_owned();
-        self.show(Sheet { title, facts, tables, plots: plots(&seen.minutes), ..Sheet::default() })
+        self.show(Sheet { title, facts, tables, plots: plots(&seen.counts), ..Sheet::default() })
     }
 
-    fn failing(&self, all: &[Failing]) -> Table {
-        let row = |one: &Failing| {
+    fn failing(&self, all: &[(OffsetDateTime, Failing)]) -> Table {
+        let row = |(last, one): &(OffsetDateTime, Failing)| {
             vec![
                 Cell::text(if one.account.is_empty() { "anonymous" } else { one.account.as_str() }),
                 Cell::text(&one.network),
                 Cell::text(one.reason),
                 Cell::text(one.count.to_string()),
-                Cell::text(moment(one.last, self.desk.now)),
+                Cell::text(moment(*last)),
             ]
         };
         Table {
@@ -107,11 +100,11 @@ impl Room<'_> {
         }
     }
 
-    fn decisions(&self, title: &str, all: &[(Instant, Noted)]) -> Table {
-        let row = |(at, noted): &(Instant, Noted)| {
+    fn decisions(&self, title: &str, all: &[(OffsetDateTime, Noted)]) -> Table {
+        let row = |(at, noted): &(OffsetDateTime, Noted)| {
             vec![
                 Cell::Link(self.link(&noted.id, Area::Decision, &[("id", &noted.id)])),
-                Cell::text(moment(*at, self.desk.now)),
+                Cell::text(moment(*at)),
                 Cell::text(if noted.account.is_empty() { "anonymous" } else { noted.account.as_str() }),
                 Cell::text(&noted.scope),
                 Cell::text(came(noted)),
@@ -131,13 +124,13 @@ impl Room<'_> {
     pub(super) async fn decision(&self) -> Result<Response, Problem> {
         self.sees_overview().await?;
         let id = self.said("id").unwrap_or_default();
-        let found = self.visit.app.decisions.find(id);
+        let found = self.visit.app.decided(id, self.desk.now);
         let links = vec![self.link("Overview", Area::Overview, &[])];
-        let row = |(at, noted): &(Instant, Noted)| {
+        let row = |(at, noted): &(OffsetDateTime, Noted)| {
             let known = |text: &str| Cell::text(if text.is_empty() { UNKNOWN } else { text });
             vec![
                 Cell::text(came(noted)),
-                Cell::text(moment(*at, self.desk.now)),
+                Cell::text(moment(*at)),
                 Cell::text(noted.door),
                 known(&noted.account),
                 Cell::text(noted.backend.unwrap_or(UNKNOWN)),
@@ -175,11 +168,11 @@ impl Room<'_> {
     }
 }
 
-fn backends(seen: &Overview, now: OffsetDateTime) -> Table {
-    let row = |(name, since): &(&'static str, Option<Instant>)| {
+fn backends(seen: &Overview) -> Table {
+    let row = |(name, since): &(&'static str, Option<OffsetDateTime>)| {
         let (state, at) = match since {
             None => ("answers", UNKNOWN.to_owned()),
-            Some(since) => ("down", moment(*since, now)),
+            Some(since) => ("down", moment(*since)),
         };
         vec![Cell::text(*name), Cell::text(state), Cell::Text(at)]
     };
@@ -207,9 +200,9 @@ fn ending(all: &[Ending], now: OffsetDateTime) -> Table {
     }
 }
 
-fn rules(seen: &Overview) -> Table {
+fn rules(seen: &Overview, now: OffsetDateTime) -> Table {
     let row = |one: &crate::app::RulesAge| {
-        let age = one.age.map_or_else(|| "not read yet".to_owned(), |age| format!("{} ago", length(age)));
+        let age = one.known.map_or_else(|| "not read yet".to_owned(), |at| format!("{} ago", length(at, now)));
         vec![Cell::text(one.source), Cell::Text(age), Cell::Text(one.refused.join(", "))]
     };
     Table {
@@ -222,14 +215,13 @@ fn rules(seen: &Overview) -> Table {
 }
 
 /// How many there were over the last day, kind by kind.
-fn plots(minutes: &[Minute]) -> Vec<Plot> {
-    let of_kind = |(place, kind): (usize, Kind)| {
-        let numbers: Vec<u64> = minutes.iter().filter_map(|minute| minute.get(place).copied()).collect();
-        let points: Vec<u64> = numbers.chunks(POINT).map(|some| some.iter().sum()).collect();
-        let hour = numbers.iter().rev().take(60).sum::<u64>();
-        let day = numbers.iter().sum::<u64>();
-        let said = format!("{hour} in the last hour, {day} in the last 24 hours; each point of the line is 10 minutes");
-        Some(Plot { title: format!("Decisions: {}", kind.as_str()), said, svg: plot::line(&points, 24)? })
+fn plots(counts: &[(Kind, Vec<u64>)]) -> Vec<Plot> {
+    let of_kind = |(kind, points): &(Kind, Vec<u64>)| {
+        let hour = points.iter().rev().take(60 / POINT).sum::<u64>();
+        let day = points.iter().sum::<u64>();
+        let said =
+            format!("{hour} in the last hour, {day} in the last 24 hours; each point of the line is {POINT} minutes");
+        Some(Plot { title: format!("Decisions: {}", kind.as_str()), said, svg: plot::line(points, 24)? })
     };
-    Kind::ALL.into_iter().enumerate().filter_map(of_kind).collect()
+    counts.iter().filter_map(of_kind).collect()
 }

@@ -1,5 +1,7 @@
 //! Registries: which there are, what is known of each, and declaring, changing and removing them.
 
+use std::collections::BTreeSet;
+
 use axum::response::Response;
 
 use super::area::{Area, Room, Turn};
@@ -50,9 +52,16 @@ impl Room<'_> {
         if page.items.is_empty() && !declares && self.said("search").is_none() {
             return Err(Problem::Nothing);
         }
+        let names: Vec<String> = page.items.iter().map(|own| Managed::Registry(&own.service).name()).collect();
+        let may = self.desk.could_each(&names, ManagedAction::Show.action()).await?;
+        let shown: BTreeSet<&str> =
+            page.items.iter().zip(may).filter(|(_, may)| *may).map(|(own, _)| own.service.as_str()).collect();
         let row = |registry: &ToldRegistry| {
             vec![
-                Cell::Link(self.link(&registry.service, Area::Registry, &[("name", &registry.service)])),
+                match shown.contains(registry.service.as_str()) {
+                    true => Cell::Link(self.link(&registry.service, Area::Registry, &[("name", &registry.service)])),
+                    false => Cell::text(&registry.service),
+                },
                 Cell::text(registry.url.as_deref().unwrap_or_default()),
                 Cell::text(registry.publications.join(", ")),
                 Cell::text(registry.responsibles.join(", ")),

@@ -107,7 +107,7 @@ impl Room<'_> {
         if self.could_ask(PolicyAction::WhoCan).await? {
             forms.push(self.asks_who());
         }
-        if self.could_see_overview().await? {
+        if self.desk.sees_overview().await? {
             forms.push(self.asks_for_id(""));
         }
         Ok(forms)
