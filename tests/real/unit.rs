@@ -116,8 +116,7 @@ fn root_rotates_the_leaf_of_the_service() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/how-to/rotate-key.md")).unwrap();
     let (_, section) = page.split_once("\n## With the Debian package\n").unwrap();
     let (_, text) = section.split_once("```yaml\n").unwrap();
-    let text: String =
-        text.split("```").next().unwrap().lines().map(|line| format!("{}\n", &line[3.min(line.len())..])).collect();
+    let text = text.split("```").next().unwrap();
     let text = format!("server: {{addr: \"127.0.0.1:0\"}}\n{text}users: {{}}\nacl: []\n");
     let here = |path: &str| at(path).display().to_string();
     let text = text
