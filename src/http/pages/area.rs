@@ -146,6 +146,13 @@ impl Area {
 }
 
 impl Area {
+    /// The part of the pages that it belongs to: the first of its address.
+    fn part(self) -> &'static str {
+        let (path, _) = self.row();
+        let end = path.char_indices().skip(1).find(|(_, letter)| *letter == '/').map_or(path.len(), |(at, _)| at);
+        path.get(..end).unwrap_or(path)
+    }
+
     /// Where the form of this place is, and which of its fields stand in the address there.
     fn form_at(self) -> (Area, &'static [&'static str]) {
         match self {
@@ -264,7 +271,7 @@ impl Desk<'_, '_> {
         };
         let nav = nav(&desk, self.prefix).await?;
         self.nav = Some(nav.clone());
-        let frame = Frame { nav, ..Frame::of(self.prefix, Some(&signed.account)) };
+        let frame = Frame { nav, here: area.part(), ..Frame::of(self.prefix, Some(&signed.account)) };
         let room = Room { visit, account: &signed.account, desk, frame, asked, turn };
         let mut response = room.serve(area).await?;
         if let Some(line) = signed.renewed.and_then(|line| HeaderValue::from_str(&line).ok()) {

@@ -25,6 +25,16 @@ pub(super) fn all_of(kind: MemberKind) -> &'static str {
     }
 }
 
+/// What a new one is called.
+fn new_one(kind: MemberKind) -> &'static str {
+    match kind {
+        MemberKind::Group => "New group",
+        MemberKind::App => "New app",
+        MemberKind::Service => "New service",
+        MemberKind::User => "New user",
+    }
+}
+
 /// What is said of an entry: its id where it has one, and the rest.
 fn facts_of(member: &ToldMember) -> (Option<u64>, Vec<(&'static str, String)>, &'static str) {
     match member {
@@ -139,7 +149,7 @@ impl Room<'_> {
             empty: "There is none that you may see.",
             next: self.next(Area::Members(kind), &[], next),
         };
-        let links = makes.then(|| self.link("Make one …", Area::NewMember(kind), &[])).into_iter().collect();
+        let links = makes.then(|| self.link(new_one(kind), Area::NewMember(kind), &[])).into_iter().collect();
         let search = self.search(Area::Members(kind), Vec::new());
         self.show(Sheet { title: all_of(kind).to_owned(), links, search, tables: vec![table], ..Sheet::default() })
     }
@@ -191,9 +201,9 @@ impl Room<'_> {
                     MemberKind::Service => {}
                 }
                 inputs.extend(inputs_of(kind, None));
-                let form = self.form("A new entry", Area::NewMember(kind), "Make it", Vec::new());
+                let form = self.form("In the directory", Area::NewMember(kind), "Make it", Vec::new());
                 let forms = vec![self.form_with(form, inputs)];
-                self.show(Sheet { title: format!("{}: a new one", all_of(kind)), forms, ..Sheet::default() })
+                self.show(Sheet { title: new_one(kind).to_owned(), forms, ..Sheet::default() })
             }
             Turn::Sent => {
                 let name = self.said("name").unwrap_or_default();

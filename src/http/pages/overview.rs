@@ -19,8 +19,24 @@ const SECOND: StaticFormatDescription = format_description!("[year]-[month]-[day
 const FAILING_BYTES: usize = 8_000;
 const DECISIONS_BYTES: usize = 14_000;
 const ENDING_BYTES: usize = 6_000;
-/// Those of the page about one decision.
-const DECISION_BYTES: usize = 40_000;
+/// Those of the page about one decision, and how many of one request it has at most.
+const DECISION_BYTES: usize = 32_000;
+const DECISIONS: usize = 10;
+/// What is told of one.
+const FIELDS: [&str; 12] = [
+    "Outcome",
+    "When",
+    "Door",
+    "Account",
+    "Known by",
+    "Address",
+    "Service",
+    "Request",
+    "Asked for",
+    "Withheld",
+    "Rule",
+    "Cause",
+];
 
 /// When something was, to the second.
 fn moment(at: OffsetDateTime) -> String {
@@ -70,12 +86,12 @@ impl Room<'_> {
         ];
         let mut facts = vec![(
             "Configuration",
-            format!("number {} of this process, for {}", seen.generation, length(seen.loaded, now)),
+            format!("loaded {} ago, number {} since the server started", length(seen.loaded, now), seen.generation),
         )];
         let looked = |at| format!("{}, every 6 hours", moment(at));
-        facts.push(("Secrets looked at", seen.secrets_looked.map_or_else(|| "not yet".to_owned(), looked)));
+        facts.push(("Secrets checked", seen.secrets_looked.map_or_else(|| "not yet".to_owned(), looked)));
         if seen.more_secrets > 0 {
-            facts.push(("Secrets that end besides", seen.more_secrets.to_string()));
+            facts.push(("More secrets that end soon", seen.more_secrets.to_string()));
         }
         let title = "Overview".to_owned();
         self.show(Sheet { title, facts, tables, plots: plots(&seen.counts), ..Sheet::default() })
@@ -88,14 +104,14 @@ impl Room<'_> {
                 Cell::text(&one.network),
                 Cell::text(one.reason),
                 Cell::text(one.count.to_string()),
-                Cell::text(moment(*last)),
+                Cell::Moment(moment(*last)),
             ]
         };
         Table {
             title: "Refused, by account, network and reason".to_owned(),
             columns: vec!["Account", "Network", "Reason", "How often", "Last"],
             rows: fitting(all.iter().map(row), FAILING_BYTES),
-            empty: "Nobody, of those that are remembered.",
+            empty: "Nobody, as far as this process remembers.",
             next: None,
         }
     }
@@ -104,7 +120,7 @@ impl Room<'_> {
         let row = |(at, noted): &(OffsetDateTime, Noted)| {
             vec![
                 Cell::Link(self.link(&noted.id, Area::Decision, &[("id", &noted.id)])),
-                Cell::text(moment(*at)),
+                Cell::Moment(moment(*at)),
                 Cell::text(if noted.account.is_empty() { "anonymous" } else { noted.account.as_str() }),
                 Cell::text(&noted.scope),
                 Cell::text(came(noted)),
@@ -113,7 +129,7 @@ impl Room<'_> {
         };
         Table {
             title: title.to_owned(),
-            columns: vec!["Decision", "When", "Account", "Asked for", "What came of it", "Rule"],
+            columns: vec!["Decision", "When", "Account", "Asked for", "Outcome", "Rule"],
             rows: fitting(all.iter().map(row), DECISIONS_BYTES),
             empty: "None since the server started.",
             next: None,
@@ -143,28 +159,23 @@ impl Room<'_> {
                 Cell::maybe(noted.cause.as_ref()),
             ]
         };
-        let table = Table {
+        let told = fitting(found.iter().take(DECISIONS).map(row), DECISION_BYTES);
+        let empty = "This process does not remember it. The log does.";
+        let table = |rows| Table {
             title: "What was decided".to_owned(),
-            columns: vec![
-                "What came of it",
-                "When",
-                "Door",
-                "Account",
-                "Known by",
-                "Address",
-                "Service",
-                "Request",
-                "Asked for",
-                "Withheld",
-                "Rule",
-                "Cause",
-            ],
-            rows: fitting(found.iter().map(row), DECISION_BYTES),
-            empty: "This process does not remember it. The log does.",
+            columns: vec!["Field", "Value"],
+            rows,
+            empty,
             next: None,
         };
+        let fields =
+            |told: Vec<Cell>| FIELDS.into_iter().map(Cell::text).zip(told).map(|(name, cell)| vec![name, cell]);
+        let mut tables: Vec<Table> = told.into_iter().map(|told| table(fields(told).collect())).collect();
+        if tables.is_empty() {
+            tables.push(table(Vec::new()));
+        }
         let forms = vec![self.asks_for_id(id)];
-        self.show(Sheet { title: "A decision".to_owned(), links, tables: vec![table], forms, ..Sheet::default() })
+        self.show(Sheet { title: "A decision".to_owned(), links, tables, forms, ..Sheet::default() })
     }
 }
 
@@ -188,12 +199,12 @@ fn backends(seen: &Overview) -> Table {
 fn ending(all: &[Ending], now: OffsetDateTime) -> Table {
     let row = |one: &Ending| {
         let at = day(one.at);
-        let state = if one.at <= now { "ended" } else { "ends" };
-        vec![Cell::text(&one.name), Cell::text(one.what.as_str()), Cell::text(format!("{state} {at}"))]
+        let at = if one.at <= now { format!("{at}, over") } else { at };
+        vec![Cell::text(&one.name), Cell::text(one.what.as_str()), Cell::Moment(at)]
     };
     Table {
         title: "What ends within 30 days".to_owned(),
-        columns: vec!["Which", "What", "When"],
+        columns: vec!["Name", "Kind", "Ends"],
         rows: fitting(all.iter().map(row), ENDING_BYTES),
         empty: "Nothing.",
         next: None,
@@ -219,9 +230,8 @@ fn plots(counts: &[(Kind, Vec<u64>)]) -> Vec<Plot> {
     let of_kind = |(kind, points): &(Kind, Vec<u64>)| {
         let hour = points.iter().rev().take(60 / POINT).sum::<u64>();
         let day = points.iter().sum::<u64>();
-        let said =
-            format!("{hour} in the last hour, {day} in the last 24 hours; each point of the line is {POINT} minutes");
-        Some(Plot { title: format!("Decisions: {}", kind.as_str()), said, svg: plot::line(points, 24)? })
+        let said = format!("{hour} in the last hour, {day} in the last 24 hours");
+        Some(Plot { title: kind.as_str().to_owned(), said, svg: plot::line(points, 24)? })
     };
     counts.iter().filter_map(of_kind).collect()
 }

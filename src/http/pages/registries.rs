@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::area::{Area, Room, Turn};
 use super::frame::Problem;
-use super::sheet::{Cell, Input, Sending, Sheet, Table};
+use super::sheet::{Cell, Input, Sending, Sheet, Table, minute_of};
 use crate::directory::rights::{Managed, ManagedAction, REGISTRIES};
 use crate::management::{RegistryFields, ToldRegistry};
 use crate::secrets::Wanted;
@@ -156,7 +156,7 @@ impl Room<'_> {
         }
         let (registry, version) = self.desk.registry(name).await?;
         let may = self.desk.rights(Managed::Registry(name)).await?;
-        let mut links = vec![self.link("What is in it", Area::Repositories, &[("registry", name)])];
+        let mut links = vec![self.link("Its repositories", Area::Repositories, &[("registry", name)])];
         let mut facts = vec![
             ("State", state(&registry).to_owned()),
             ("Hosts", registry.hosts.join(", ")),
@@ -173,14 +173,10 @@ impl Room<'_> {
             ("Last sweep began", &registry.sweep_began),
             ("Last sweep ended", &registry.sweep_ended),
             ("Last error at", &registry.last_error_at),
-            ("Last error", &registry.last_error),
         ];
-        facts.extend(times.into_iter().filter_map(|(title, text)| Some((title, text.clone()?))));
+        facts.extend(times.into_iter().filter_map(|(title, at)| Some((title, minute_of(at.as_deref()?)))));
+        facts.extend(registry.last_error.clone().map(|error| ("Last error", error)));
         let mut forms = Vec::new();
-        if may.contains(&ManagedAction::Sweep) {
-            let hidden = vec![("name", name.to_owned())];
-            forms.push(self.form("Look what is in it", Area::Sweep, "Sweep now", hidden));
-        }
         if let Some(version) = version {
             if may.contains(&ManagedAction::Change) {
                 let hidden = vec![("name", name.to_owned()), ("version", version.0.to_string())];
@@ -190,6 +186,10 @@ impl Room<'_> {
             if may.contains(&ManagedAction::Delete) {
                 links.push(self.link("Remove it …", Area::RemoveRegistry, &[("name", name)]));
             }
+        }
+        if may.contains(&ManagedAction::Sweep) {
+            let hidden = vec![("name", name.to_owned())];
+            forms.push(self.form("Look again at what is in it", Area::Sweep, "Sweep now", hidden));
         }
         self.show(Sheet { title: registry.service, links, facts, forms, ..Sheet::default() })
     }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::account::{login_line, registry};
 use super::area::{Area, Room, SOME_ROBOT, Turn};
 use super::frame::Problem;
-use super::sheet::{Cell, Copy, Input, Link, Sheet, Table, UNKNOWN, fitting};
+use super::sheet::{Cell, Copy, Input, Link, Sheet, Table, UNKNOWN, fitting, minute_of};
 use crate::http::api::{Admitted, Refused, SecretsDesk, id_from};
 use crate::identity::Account;
 use crate::records::{Kept, Limits, Owner, SecretId, Whose};
@@ -54,8 +54,8 @@ fn used(told: &Told) -> String {
     match &told.last_used {
         None => "never".to_owned(),
         Some(used) => match &used.network {
-            None => used.at.clone(),
-            Some(network) => format!("{}, {network}", used.at),
+            None => minute_of(&used.at),
+            Some(network) => format!("{}, {network}", minute_of(&used.at)),
         },
     }
 }
@@ -107,7 +107,7 @@ impl Room<'_> {
                 Cell::text(told.kind),
                 Cell::Code(told.last4.clone()),
                 Cell::text(told.state.as_str()),
-                Cell::text(told.expires.as_deref().unwrap_or("never")),
+                told.expires.as_ref().map_or_else(|| Cell::text("never"), |at| Cell::moment(Some(at))),
                 Cell::text(used(&told)),
             ]
         };
@@ -121,7 +121,7 @@ impl Room<'_> {
         let within: Vec<(&str, &str)> = within.chain(account.as_ref().map(|own| ("account", own.as_str()))).collect();
         let table = Table {
             title: "Secrets".to_owned(),
-            columns: vec!["Name", "Whose", "Kind", "Ends in", "State", "Good until", "Last use"],
+            columns: vec!["Name", "Whose", "Kind", "Ends with", "State", "Good until", "Last use"],
             rows,
             empty: "None that you may see here.",
             next: self.next(Area::Secrets, &within, next),
@@ -431,16 +431,16 @@ fn facts(told: &Told) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("Whose", owner_of(told)),
         ("Kind", told.kind.to_owned()),
-        ("Ends in", told.last4.clone()),
+        ("Ends with", told.last4.clone()),
         ("State", told.state.as_str().to_owned()),
-        ("Made", told.created.clone()),
-        ("Good until", told.expires.clone().unwrap_or_else(|| "never".to_owned())),
+        ("Made", minute_of(&told.created)),
+        ("Good until", told.expires.as_deref().map_or_else(|| "never".to_owned(), minute_of)),
         ("Last use", used(told)),
         ("Scopes", list(&told.allow)),
         ("Networks", list(&told.from)),
         ("Services", list(&told.services)),
     ];
     facts.extend(told.created_by.clone().map(|maker| ("Made by", maker)));
-    facts.extend(told.revoked.clone().map(|at| ("Revoked", at)));
+    facts.extend(told.revoked.as_deref().map(|at| ("Revoked", minute_of(at))));
     facts
 }
