@@ -8,6 +8,7 @@ mod device;
 mod flow;
 mod github;
 mod login;
+mod old;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
