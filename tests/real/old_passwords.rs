@@ -100,20 +100,20 @@ fn passwords_in_redis_log_in_until_they_are_taken_over_and_redis_may_go() {
     assert!(log.contains("backend_down") && log.contains("backend_back") && !log.contains("canary"), "{log}");
 }
 
-/// Half of the names are at the node that the file does not name.
+/// Half of the names are at the node that the file does not name. go-redis 6 cannot read how Redis 7 lists a cluster's nodes, and so the
+/// records are written where their keys belong.
 #[test]
 fn a_cluster_is_followed_to_the_node_that_has_the_key() {
     let nodes = Redis::cluster();
-    let names: Vec<String> = (0..4).map(|number| format!("{number}@example.org")).collect();
-    redis::fill_cluster(&nodes, &names.iter().map(|name| record(name)).collect::<Vec<_>>());
-    let sizes = nodes.each_ref().map(|node| node.ask(&["dbsize"]).trim().to_owned());
-    assert!(!sizes.contains(&"0".to_owned()), "both have some: {sizes:?}");
+    let (here, there) = ([ADA, BEA], ["dan@example.org", "eve@example.org"]);
+    nodes[0].fill(&here.map(record));
+    nodes[1].fill(&there.map(record));
     let (user, secret) = READER;
     let server = Dockwarden::start(&text(&format!(
         "redis_token_db: {{redis_cluster_options: {{addrs: [\"{}\"], username: {user}, password: {secret}}}}}",
         nodes[0].address(),
     )));
-    for name in &names {
+    for name in here.into_iter().chain(there) {
         assert_eq!(pulls(&server, name), may(), "{name}");
     }
     assert_eq!(pulls(&server, "cy@example.org"), Err(401));

@@ -118,11 +118,6 @@ impl Redis {
     }
 }
 
-/// Stores the records of nodes of a cluster.
-pub(crate) fn fill_cluster(nodes: &[Redis], records: &[Value]) {
-    fill("cluster", &format!("{ADMIN}@{}", nodes[0].address()), records);
-}
-
 /// Stores docker_auth's records in a folder of LevelDB.
 pub(crate) fn fill_level(folder: &Path, records: &[Value]) {
     fill("level", folder.to_str().unwrap(), records);

@@ -3,8 +3,6 @@
 //	tokendb level FOLDER     each line of standard input becomes a record of LevelDB
 //	tokendb hold FOLDER      the same, and the database stays open until standard input ends; a line "held" says that it is
 //	tokendb redis URL        each line becomes a record of Redis
-//	tokendb cluster PASSWORD@ADDR
-//	                         the same of a Redis cluster
 //
 // A line is JSON: {"user": "ada", "password": "secret", "value": {…}}, where the value is docker_auth's record without its hash. With
 // "raw" in place of a value, that text is the record.
@@ -15,7 +13,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/go-redis/redis"
@@ -77,7 +74,7 @@ func fill(put func(key string, text []byte) error) error {
 
 func run() error {
 	if len(os.Args) != 3 {
-		return fmt.Errorf("usage: tokendb level|hold|redis|cluster PLACE")
+		return fmt.Errorf("usage: tokendb level|hold|redis PLACE")
 	}
 	way, place := os.Args[1], os.Args[2]
 	switch way {
@@ -97,11 +94,6 @@ func run() error {
 			return err
 		}
 		client := redis.NewClient(options)
-		defer client.Close()
-		return fill(func(key string, text []byte) error { return client.Set(key, text, 0).Err() })
-	case "cluster":
-		password, address, _ := strings.Cut(place, "@")
-		client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{address}, Password: password})
 		defer client.Close()
 		return fill(func(key string, text []byte) error { return client.Set(key, text, 0).Err() })
 	}
