@@ -18,7 +18,7 @@ use url::Url;
 
 use self::discovery::{Discovered, Discovery};
 use self::id_token::Expected;
-use super::found::{Found, MOST_VALUES, Refused};
+use super::found::{Before, Found, MOST_VALUES, Refused};
 use super::settings::{Dialect, OpenIdSettings, ProviderSettings};
 use super::web::{Reply, Web, basic, shown};
 use crate::backend::sign_in::Flow;
@@ -142,8 +142,8 @@ impl OpenId {
     /// The provider could not be asked, or says something that cannot be believed.
     pub(super) async fn recheck(
         &self,
-        (subject, credential): (&str, &Secret),
-        before: &Found,
+        credential: &Secret,
+        before: &Before,
         renewed: &mut Option<Secret>,
         now: OffsetDateTime,
     ) -> anyhow::Result<Result<Found, Refused>> {
@@ -156,11 +156,15 @@ impl OpenId {
         let credential = tokens.refresh_token.or_else(|| Some(credential.reveal().to_owned()));
         match tokens.id_token {
             Some(id_token) => {
-                let expected = Expected { nonce: None, subject: Some(subject) };
+                let expected = Expected { nonce: None, subject: before.subject.as_deref() };
                 self.found(&at, &id_token, expected, credential, now).await
             }
             // It need not send one (section 12.2), and then says that they are there and no more.
-            None => Ok(Ok(Found { credential: credential.map(Secret::new), ..before.clone() })),
+            None => Ok(before.subject.clone().map_or(Err(Refused::Other), |subject| {
+                let Before { name, labels, .. } = before;
+                let credential = credential.map(Secret::new);
+                Ok(Found { subject, name: name.clone(), labels: labels.clone(), credential })
+            })),
         }
     }
 

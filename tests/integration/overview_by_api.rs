@@ -116,12 +116,12 @@ async fn the_overview_by_the_api_is_what_its_page_shows() {
         let account = one["account"].as_str().unwrap().replace('<', "&#60;").replace('>', "&#62;");
         let id = one["id"].as_str().unwrap();
         let row = page.split("<tr>").find(|row| row.contains(&format!("/decisions?id={id}"))).unwrap();
-        assert!(row.contains(at.split('T').next().unwrap()) && row.contains(" UTC</td>"), "{at}: {row}");
+        assert!(row.contains(at.split('T').next().unwrap()) && row.contains(" UTC</span></td>"), "{at}: {row}");
         for piece in [account.as_str(), one["scope"].as_str().unwrap(), one["outcome"].as_str().unwrap()] {
             assert!(row.contains(piece), "{piece}: {row}");
         }
     }
-    assert!(page.contains("Decisions: refused: 2 in the last hour, 2 in the last 24 hours"), "{page}");
+    assert!(page.contains("refused: 2 in the last hour, 2 in the last 24 hours"), "{page}");
 }
 
 /// What somebody may not see is not there, by the API as on pages: for neither is another word enough.

@@ -37,7 +37,7 @@ for pair in $release \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
     slapd:slapd slappasswd:slapd ldapmodify:ldap-utils caddy:caddy faketime:faketime \
     busybox:busybox-static htpasswd:apache2-utils nginx:nginx curl:curl openssl:openssl \
-    lintian:lintian mandoc:mandoc \
+    lintian:lintian mandoc:mandoc redis-cli:redis-tools \
     systemd-analyze:systemd setpriv:util-linux unshare:util-linux nsenter:util-linux ip:iproute2 iptables:iptables timeout:coreutils tar:tar python3:python3
 do
     has "${pair%%:*}" && continue
@@ -175,6 +175,12 @@ for source in "$here"/go/*/; do
     name=$(basename "$source")
     (cd "$here/go" && go build -trimpath -o "$tools/$name" "./$name") || fail "could not build $source"
 done
+
+# Redis: the package of its tools has the server's program by another name, makes no user, and starts no server.
+has redis-server || ln -sf "$(command -v redis-check-rdb)" "$tools/redis-server" || fail "Debian's redis-tools has no redis-check-rdb"
+
+# docker_auth's token databases, filled by the libraries that docker_auth uses.
+(cd "$here/tokendb" && go build -trimpath -o "$tools/tokendb" .) || fail "could not build $here/tokendb"
 
 # Casbin for Go, as docker_auth uses it: a module of its own, since only it needs anything from others.
 (cd "$here/casbin" && go build -trimpath -o "$tools/casbin" .) || fail "could not build $here/casbin"

@@ -305,9 +305,15 @@ impl Desk<'_, '_> {
     fn needs_password(&self) -> Result<(), Refused> {
         match self.admitted.who.by.as_ref().map(|by| by.method) {
             Some(Method::Password) => Ok(()),
-            Some(Method::Anonymous | Method::Token | Method::Workload | Method::Secret | Method::LookUp) | None => {
-                Err(Refused::NeedsPassword)
-            }
+            Some(
+                Method::OldPassword
+                | Method::Anonymous
+                | Method::Token
+                | Method::Workload
+                | Method::Secret
+                | Method::LookUp,
+            )
+            | None => Err(Refused::NeedsPassword),
         }
     }
 

@@ -11,6 +11,7 @@ mod flow;
 mod github;
 mod keys;
 mod login;
+mod old;
 mod trace;
 
 use std::collections::BTreeMap;
