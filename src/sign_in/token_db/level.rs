@@ -22,11 +22,14 @@ const LOCK: &str = "LOCK";
 /// The file that names the others.
 const CURRENT: &str = "CURRENT";
 
+/// A key and its text.
+type Entry = (Vec<u8>, Vec<u8>);
+
 /// The keys and texts of a database; `None` where there is none in the folder, or no such folder.
 ///
 /// # Errors
 /// Somebody has it open, or it cannot be read: what is wrong, and what to do.
-pub(in crate::sign_in) fn read(folder: &Path) -> anyhow::Result<Option<Vec<(Vec<u8>, Vec<u8>)>>> {
+pub(in crate::sign_in) fn read(folder: &Path) -> anyhow::Result<Option<Vec<Entry>>> {
     let shown = folder.display();
     match fs::metadata(folder.join(CURRENT)) {
         Ok(_) => {}
@@ -88,7 +91,7 @@ fn is_part(name: &str) -> bool {
     name == CURRENT || is_manifest || is_numbered
 }
 
-fn records(copy: MemEnv) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn records(copy: MemEnv) -> anyhow::Result<Vec<Entry>> {
     let env: Box<dyn Env> = Box::new(copy);
     let options = Options { env: Rc::new(env), create_if_missing: false, ..Options::default() };
     let mut database = DB::open(NAME, options)?;
