@@ -40,6 +40,7 @@ mod pages;
 mod pages_managing;
 mod pages_running;
 mod pem;
+mod pictures;
 mod policy_questions;
 mod policy_tests;
 #[path = "../support/port.rs"]
