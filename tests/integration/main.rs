@@ -44,6 +44,7 @@ mod pages_of_services;
 mod pages_rights;
 mod pages_running;
 mod pem;
+mod pictures;
 mod policy_questions;
 mod policy_tests;
 #[path = "../support/port.rs"]

@@ -121,7 +121,7 @@ async fn the_overview_by_the_api_is_what_its_page_shows() {
             assert!(row.contains(piece), "{piece}: {row}");
         }
     }
-    assert!(page.contains(r#"refused: <span class="note">2 in the last hour, 2 in the last 24 hours"#), "{page}");
+    assert!(page.contains(r#"Refused: <span class="note">2 in the last hour, 2 in the last 24 hours"#), "{page}");
 }
 
 /// What somebody may not see is not there, by the API as on pages: for neither is another word enough.
