@@ -24,6 +24,8 @@ use crate::secret::Secret;
 
 /// How many nodes' connections are kept. A cluster has fewer, or they are made anew.
 const MOST_NODES: usize = 64;
+/// A key of docker_auth's that nobody has: no account's name has a control character.
+const NOBODYS: &str = "t:\u{1}";
 
 /// The `redis_token_db:` section of a provider.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,7 +167,8 @@ impl Redis {
             Ok(_) => anyhow::bail!("Redis at {shown} has something else than a text there"),
             Err(failure) => {
                 let trial = trials_of(inner, |inner| async move {
-                    match inner.ask(&redis::cmd("PING")).await {
+                    // Whoever may read and no more may not even ask for a PING.
+                    match inner.ask(&get_command(NOBODYS)).await {
                         Ok(_) => Trial::Answered,
                         Err(_) => Trial::Failed,
                     }
@@ -191,8 +194,7 @@ impl Redis {
     /// It is not.
     pub(in crate::sign_in) async fn reach(&self) -> anyhow::Result<String> {
         let shown = self.0.settings.servers.shown();
-        // A name that nobody has: whether this user may ask at all.
-        let asked = self.0.ask(&get_command(&format!("{PREFIX}\u{1}"))).await;
+        let asked = self.0.ask(&get_command(NOBODYS)).await;
         asked.with_context(|| format!("the Redis of redis_token_db ({shown}) cannot be asked"))?;
         Ok(format!("the Redis of redis_token_db ({shown}) answers"))
     }
@@ -283,7 +285,7 @@ impl Inner {
     ) -> Result<Result<Value, RedisError>, Failure> {
         let asking = async {
             if !is_moving {
-                return connection.send_packed_command(command).await;
+                return connection.send_packed_command(command).await?.extract_error();
             }
             // The slot is on its way there: only who says so is answered (with the next command of this connection).
             let mut both = redis::pipe();
