@@ -17,6 +17,7 @@ mod clients;
 mod config;
 mod credentials;
 mod declared;
+mod deleting;
 mod directory;
 mod docs;
 mod endpoint;
