@@ -33,6 +33,9 @@ ENTRYPOINT ["/dockwarden"]
 CMD ["/config/auth_config.yml"]
 
 FROM scratch
+LABEL org.opencontainers.image.title="dockwarden" \
+      org.opencontainers.image.description="Authorization server for private container registries" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image/dockwarden /dockwarden
 COPY --from=build /image/licenses /licenses
 COPY --from=build /image/config /config

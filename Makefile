@@ -160,12 +160,14 @@ notices:
 	install -d target/static
 	python3 release/notices.py target/static/THIRD-PARTY-NOTICES.txt $(HOST)
 
-# What the program is made of, as CycloneDX: target/static/dockwarden.cdx.json. It does not say in which folder.
+# What the program is made of, as CycloneDX: target/static/dockwarden.cdx.json. It does not say in which folder. SBOM=--shell: with what is
+# in the image with a shell.
 sbom:
 	cargo cyclonedx --version >/dev/null 2>&1 || cargo install --locked cargo-cyclonedx
 	cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename dockwarden.cdx
 	install -d target/static
 	sed 's|file://$(CURDIR)|file:///dockwarden|g' dockwarden.cdx.json >target/static/dockwarden.cdx.json
+	release/sbom.py target/static/dockwarden.cdx.json $(SBOM)
 	rm dockwarden.cdx.json crates/*/dockwarden.cdx.json
 
 # All that is given away, in target/release-files: docs/how-to/release.md. `reproduce` makes it once more elsewhere, and compares.

@@ -17,6 +17,8 @@ import tarfile
 import time
 
 DATE = int(os.environ["SOURCE_DATE_EPOCH"])
+# The commit, where it is known.
+REVISION = os.environ.get("DOCKWARDEN_RELEASE_REVISION")
 CREATED = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(DATE))
 USER = 65532
 LICENCE = os.path.join(os.path.dirname(__file__), "..", "LICENSE")
@@ -120,7 +122,15 @@ def manifest(layout, version, architecture, layers):
     """Adds an image, and gives its descriptor."""
     packed = [gzip.compress(layer, mtime=0) for layer in layers]
     descriptors = [layout.put(data, "application/vnd.oci.image.layer.v1.tar+gzip") for data in packed]
-    labels = {"org.opencontainers.image.title": "dockwarden", "org.opencontainers.image.version": version}
+    licences = "Apache-2.0" if len(layers) == 1 else "Apache-2.0 AND GPL-2.0-only AND MPL-2.0"
+    labels = {
+        "title": "dockwarden",
+        "description": "Authorization server for private container registries",
+        "licenses": licences,
+        "revision": REVISION,
+        "version": version,
+    }
+    labels = {f"org.opencontainers.image.{name}": value for name, value in labels.items() if value}
     config = {
         "created": CREATED,
         "architecture": architecture,
@@ -150,7 +160,9 @@ def main(output, version, notices, *images):
         manifests.append(manifest(layout, version, architecture, layers))
     media_type = "application/vnd.oci.image.index.v1+json"
     both = {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}
-    names = {"org.opencontainers.image.ref.name": version, "io.containerd.image.name": f"localhost/dockwarden:{version}"}
+    # The second image has a name of its own, or whoever loads both has one of them.
+    tag = version if not all("," in image for image in images) else f"{version}-shell"
+    names = {"org.opencontainers.image.ref.name": tag, "io.containerd.image.name": f"localhost/dockwarden:{tag}"}
     entry = layout.put_json("index.v1", both, annotations=names)
     layout.write(output, {"schemaVersion": 2, "mediaType": media_type, "manifests": [entry]})
 

@@ -33,6 +33,9 @@ dockwarden ($version) stable; urgency=medium
  -- $maintainer  $(LC_ALL=C date --utc --rfc-email --date "@$SOURCE_DATE_EPOCH")
 END
 
+# The pages are in the same folder there.
+release/changes.sh "$version" | sed 's|](docs/|](|g' >"$built/CHANGELOG.md"
+
 # What is built for another architecture is not stripped here: cargo has done it.
 CARGO_TARGET_DIR=$staging cargo deb --quiet --no-build --no-strip --locked --target "$triple" --maintainer "$maintainer" \
     --output "$output" "$@"

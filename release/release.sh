@@ -20,11 +20,14 @@ output=$(realpath "$1")
 [ -z "$(ls -A "$output")" ] || fail "$output is not empty"
 need() { command -v "$1" >/dev/null || fail "$1 is missing: $2"; }
 
-# What is not committed would be in no other build. DOCKWARDEN_RELEASE_DATE is for sources without their history.
+# What is not committed would be in no other build. DOCKWARDEN_RELEASE_DATE and DOCKWARDEN_RELEASE_REVISION are for sources without their
+# history.
 if [ -z "${DOCKWARDEN_RELEASE_DATE:-}" ]; then
     [ -z "$(git status --porcelain)" ] || fail "there are changes that are not committed"
     DOCKWARDEN_RELEASE_DATE=$(git log -1 --format=%ct)
+    DOCKWARDEN_RELEASE_REVISION=$(git rev-parse HEAD)
 fi
+export DOCKWARDEN_RELEASE_REVISION
 export SOURCE_DATE_EPOCH=$DOCKWARDEN_RELEASE_DATE
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
 need aarch64-linux-gnu-g++ "apt-get install gcc-aarch64-linux-gnu g++-aarch64-linux-gnu"
@@ -73,6 +76,7 @@ release/pages.sh "$work/$(uname -m)/dockwarden" "$work/pages"
 notices=$work/THIRD-PARTY-NOTICES.txt
 release/notices.py "$notices" "${machines[@]/%/-unknown-linux-gnu}"
 
+release/changes.sh "$version" >"$work/CHANGELOG.md"
 images=() shells=()
 for machine in "${machines[@]}"; do
     architecture=${debian[$machine]}
@@ -81,7 +85,7 @@ for machine in "${machines[@]}"; do
 
     folder=dockwarden-$version-linux-$architecture
     mkdir "$work/$folder"
-    cp -r "$work/$machine/dockwarden" "$work/pages/man" "$work/pages/completions" LICENSE "$notices" CHANGELOG.md \
+    cp -r "$work/$machine/dockwarden" "$work/pages/man" "$work/pages/completions" LICENSE "$notices" "$work/CHANGELOG.md" \
         config.example.yml deploy/systemd/dockwarden.service deploy/monitoring deploy/nginx "$work/$folder"
     (cd "$work" && pack "$folder") >"$output/$folder.tar.gz"
 
@@ -92,7 +96,7 @@ done
 release/image.py "$output/dockwarden-$version-image.tar" "$version" "$notices" "${images[@]}"
 release/image.py "$output/dockwarden-$version-shell-image.tar" "$version" "$notices" "${shells[@]}"
 
-make --no-print-directory sbom
+make --no-print-directory sbom SBOM=--shell
 cp target/static/dockwarden.cdx.json "$output/dockwarden-$version.cdx.json"
 
 cd "$output"

@@ -348,7 +348,7 @@ impl Access {
                     if let Some((account, password)) = login {
                         self.refuse_name_taken(index, &identity, (account, Some(password)), from).await?;
                     }
-                    return self.in_directory(section.said(identity, who.method()));
+                    return self.in_directory(section.said(identity, self.method(section.name, who)));
                 }
                 Outcome::Rejected => return Err(Denied::Credentials),
                 Outcome::Closed(words) => return Err(ClosedBy::Keeper(words).into()),
@@ -371,6 +371,14 @@ impl Access {
                 Denied::Credentials
             }
         })
+    }
+
+    /// What a section went by: where people sign in in a browser, the only passwords are those that docker_auth gave them.
+    fn method(&self, section: &str, who: &Credentials) -> Method {
+        match who.method() {
+            Method::Password if self.sign_ins.iter().any(|(name, _)| *name == section) => Method::OldPassword,
+            method => method,
+        }
     }
 
     /// Whether a name is one that only a workload can have.

@@ -54,8 +54,8 @@ use certificate::{warn_of_fallback, warn_of_other_pair};
 pub use leaf::Step;
 use leaf::{Renewal, Renewing};
 use overview::EndingSecrets;
-pub use overview::{Ending, Ends, Overview, RulesAge};
-pub use upkeep::{look_after_secrets, tell_collector, write_uses};
+pub use overview::{Ending, Ends, Overview, POINT, RulesAge};
+pub use upkeep::{look_after_secrets, take_over_passwords, tell_collector, write_uses};
 
 /// Everything that one configuration says, ready for use. A request holds one snapshot from beginning to end, so that
 /// it never sees half of a change.

@@ -100,7 +100,12 @@ impl Asker {
         let Some(by) = &self.by else { return self.dead.as_deref() };
         match by.method {
             Method::Secret => by.credential.as_deref(),
-            Method::Anonymous | Method::Password | Method::Token | Method::Workload | Method::LookUp => None,
+            Method::Anonymous
+            | Method::Password
+            | Method::OldPassword
+            | Method::Token
+            | Method::Workload
+            | Method::LookUp => None,
         }
     }
 

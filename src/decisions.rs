@@ -37,10 +37,10 @@ impl Kind {
     /// What people read.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Granted => "granted",
-            Kind::Nothing => "nothing granted",
-            Kind::Refused => "refused",
-            Kind::Failed => "could not be decided",
+            Kind::Granted => "Granted",
+            Kind::Nothing => "Nothing granted",
+            Kind::Refused => "Refused",
+            Kind::Failed => "Could not be decided",
         }
     }
 }

@@ -140,6 +140,8 @@ pub enum Method {
     Anonymous,
     /// A password.
     Password,
+    /// A docker password that docker_auth gave. It logs in, and can make no other.
+    OldPassword,
     /// A token of ours.
     Token,
     /// A workload's token from an issuer that is trusted.

@@ -54,6 +54,7 @@ pub mod management;
 pub mod metrics;
 pub mod mint;
 pub mod mongo;
+mod owner;
 mod passwords;
 mod pem;
 pub mod policy_tests;

@@ -255,6 +255,13 @@ pub enum How {
         /// Requests a second.
         rate: f64,
     },
+    /// The pages of somebody who manages all: how soon each begins to come, and how large it is.
+    Pages {
+        /// Repositories that the records know.
+        repositories: usize,
+        /// How often each page is asked for.
+        times: usize,
+    },
     /// A backend that is not there, or that says nothing: what its own accounts notice, and those of the file.
     Broken {
         /// Requests a second, of each.

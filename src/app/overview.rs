@@ -11,7 +11,7 @@ use super::acme::measured;
 use crate::access::Denied;
 use crate::authz::Freshness;
 use crate::breaker::Passage;
-use crate::decisions::{Failing, Minute, Noted};
+use crate::decisions::{Failing, Kind, Minute, Noted};
 use crate::records::{self, Kept, Owner};
 use crate::secrets::robot_account;
 
@@ -21,6 +21,8 @@ pub(super) const AHEAD: time::Duration = time::Duration::days(30);
 const MOST: usize = 50;
 /// So many decisions are told.
 const MOST_DECISIONS: usize = 100;
+/// So many minutes are counted together.
+pub const POINT: usize = 10;
 
 /// What ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +89,8 @@ impl EndingSecrets {
 pub struct RulesAge {
     /// Its section.
     pub source: &'static str,
-    /// How long ago its rules were last known to be all there is; `None` while there are none.
-    pub age: Option<Duration>,
+    /// When its rules were last known to be all there is; `None` while there are none.
+    pub known: Option<OffsetDateTime>,
     /// The documents that keep newer ones from being used.
     pub refused: Vec<String>,
 }
@@ -97,24 +99,43 @@ pub struct RulesAge {
 pub struct Overview {
     /// Which configuration is in use, counted from 1.
     pub generation: u64,
-    /// How long it has been.
-    pub age: Duration,
+    /// Since when it has been.
+    pub loaded: OffsetDateTime,
     /// The sources of rules that are read from elsewhere.
     pub rules: Vec<RulesAge>,
     /// The backends that remember an outage, and since when each is down.
-    pub backends: Vec<(&'static str, Option<Instant>)>,
-    /// Who is refused, by account, network and reason.
-    pub failing: Vec<Failing>,
-    /// The last decisions and refusals.
-    pub decisions: Vec<(Instant, Noted)>,
-    /// How many there were in each minute of the last day.
-    pub minutes: Vec<Minute>,
+    pub backends: Vec<(&'static str, Option<OffsetDateTime>)>,
+    /// Who is refused, by account, network and reason, with when they were last.
+    pub failing: Vec<(OffsetDateTime, Failing)>,
+    /// The last decisions and refusals, the newest first.
+    pub decisions: Vec<(OffsetDateTime, Noted)>,
+    /// How many of each kind there were in each ten minutes of the last day, the last ones at the end.
+    pub counts: [(Kind, Vec<u64>); 4],
     /// What ends within 30 days.
     pub ending: Vec<Ending>,
     /// How many secrets more do.
     pub more_secrets: usize,
     /// When secrets were looked at last, which is done every six hours.
-    pub secrets_looked: Option<Instant>,
+    pub secrets_looked: Option<OffsetDateTime>,
+}
+
+/// When something was, by the wall clock of this moment.
+fn wall(at: Instant, now: OffsetDateTime) -> OffsetDateTime {
+    ago(at.elapsed(), now)
+}
+
+fn ago(age: Duration, now: OffsetDateTime) -> OffsetDateTime {
+    now.saturating_sub(time::Duration::try_from(age).unwrap_or(time::Duration::MAX))
+}
+
+/// How many there were, kind by kind, in points of ten minutes.
+fn counts(minutes: &[Minute]) -> [(Kind, Vec<u64>); 4] {
+    let mut places = 0..;
+    Kind::ALL.map(|kind| {
+        let place = places.next().unwrap_or_default();
+        let of_kind = |some: &[Minute]| some.iter().filter_map(|minute| minute.get(place)).sum();
+        (kind, minutes.chunks(POINT).map(of_kind).collect())
+    })
 }
 
 impl App {
@@ -129,7 +150,7 @@ impl App {
         let passages = access.passages().into_iter().chain(snapshot.records.as_ref().and_then(records::InUse::passage));
         let backends = passages.map(|(name, passage)| match passage {
             Passage::Passing => (name, None),
-            Passage::Shut { since } => (name, Some(since)),
+            Passage::Shut { since } => (name, Some(wall(since, now))),
         });
         let limit = now.saturating_add(AHEAD);
         let key = snapshot.issuer.key();
@@ -155,17 +176,28 @@ impl App {
         ending.retain(|one| one.at < limit);
         ending.sort_by(|one, other| (one.at, &one.name).cmp(&(other.at, &other.name)));
         ending.truncate(MOST.saturating_mul(2));
+        let rules_age = |(source, Freshness { age, refused, .. }): (&'static str, Freshness)| RulesAge {
+            source,
+            known: age.map(|age| ago(age, now)),
+            refused,
+        };
+        let at_wall = |all: Vec<(Instant, Noted)>| all.into_iter().map(|(at, noted)| (wall(at, now), noted)).collect();
         Ok(Overview {
             generation: snapshot.generation,
-            age: snapshot.loaded.elapsed(),
-            rules: rules.map(|(source, Freshness { age, refused, .. })| RulesAge { source, age, refused }).collect(),
+            loaded: wall(snapshot.loaded, now),
+            rules: rules.map(rules_age).collect(),
             backends: backends.collect(),
-            failing: self.decisions.failing(MOST),
-            decisions: self.decisions.recent(MOST_DECISIONS),
-            minutes: self.decisions.minutes(),
+            failing: self.decisions.failing(MOST).into_iter().map(|one| (wall(one.last, now), one)).collect(),
+            decisions: at_wall(self.decisions.recent(MOST_DECISIONS)),
+            counts: counts(&self.decisions.minutes()),
             ending,
             more_secrets,
-            secrets_looked,
+            secrets_looked: secrets_looked.map(|at| wall(at, now)),
         })
+    }
+
+    /// What was decided under an id, in that order, as far as this process remembers it.
+    pub fn decided(&self, id: &str, now: OffsetDateTime) -> Vec<(OffsetDateTime, Noted)> {
+        self.decisions.find(id).into_iter().map(|(at, noted)| (wall(at, now), noted)).collect()
     }
 }

@@ -47,6 +47,16 @@ pub async fn look_after_secrets(app: Arc<App>) {
     }
 }
 
+/// Takes over the passwords that docker_auth gave people, until it is dropped; whoever logs in with one earlier does not wait for this.
+pub async fn take_over_passwords(app: Arc<App>) {
+    loop {
+        for (_, people) in app.snapshot().access.sign_ins() {
+            people.take_over().await;
+        }
+        tokio::time::sleep(WRITE_EVERY).await;
+    }
+}
+
 /// Remembers which secrets end soon, for people who look.
 async fn look_at_ending(app: &App, lasting: &Lasting, now: OffsetDateTime) {
     match lasting.ending(now + overview::AHEAD, now).await {

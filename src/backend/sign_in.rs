@@ -58,6 +58,10 @@ pub enum NotSignedIn {
 /// An identity backend whose people sign in in a browser.
 #[async_trait]
 pub trait SignIn: Authenticator {
+    /// Takes over, once, the passwords that docker_auth gave people, where the configuration says that there are any. Asked again and
+    /// again: what keeps them from being read may pass.
+    async fn take_over(&self);
+
     /// The providers, at least one.
     fn ways(&self) -> Vec<Way>;
 

@@ -42,7 +42,8 @@ use tokio::sync::watch as channel;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::app::{
-    App, Source, look_after_catalogue, look_after_certificate, look_after_secrets, tell_collector, write_uses,
+    App, Source, look_after_catalogue, look_after_certificate, look_after_secrets, take_over_passwords, tell_collector,
+    write_uses,
 };
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::management::MemberKind;
@@ -382,6 +383,7 @@ async fn serve_until_stopped(
         stop.send_replace(true);
     });
     let upkeep = tokio::spawn(look_after_secrets(Arc::clone(&app)));
+    let taking_over = tokio::spawn(take_over_passwords(Arc::clone(&app)));
     let catalogue = tokio::spawn(look_after_catalogue(Arc::clone(&app)));
     let telling = tokio::spawn(tell_collector(Arc::clone(&app)));
     let certificate = tokio::spawn(look_after_certificate(Arc::clone(&app)));
@@ -389,6 +391,7 @@ async fn serve_until_stopped(
     certificate.abort();
     telling.abort();
     catalogue.abort();
+    taking_over.abort();
     upkeep.abort();
     write_uses(&app).await;
     Ok(())

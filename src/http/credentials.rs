@@ -73,6 +73,14 @@ pub fn from_pair(account: &str, password: &str) -> Result<Credentials, Malformed
         // In the wrong place: as an account it would stand in the log.
         Form::Mistyped | Form::Lasting(_) => return Err(Malformed::NotAPair),
     }
+    // The names of some accounts have a colon in them (`account_prefix`), and who reads a pair cuts it at the first one. A secret has none:
+    // what stands before its own is the rest of the name.
+    if let Some((rest, last)) = password.rsplit_once(':') {
+        match LastingSecret::read(last) {
+            Form::Lasting(_) => return from_pair(&format!("{account}:{rest}"), last),
+            Form::Mistyped | Form::Otherwise => {}
+        }
+    }
     let secret = match LastingSecret::read(password) {
         Form::Otherwise => None,
         Form::Mistyped => return Err(Malformed::Mistyped),
@@ -172,6 +180,16 @@ mod tests {
             let claimed = Some(Account::parse(account)?);
             assert_eq!(pair(account), Ok(Credentials::Secret { claimed, secret: secret.clone() }));
         }
+        // As `docker login -u work:ada@example.org` comes, in Basic and in a form.
+        let claimed = Some(Account::parse("work:ada@example.org")?);
+        let with_colon = Ok(Credentials::Secret { claimed, secret: secret.clone() });
+        assert_eq!(pair("work:ada@example.org"), with_colon);
+        assert_eq!(from_pair("work", &format!("ada@example.org:{text}")), with_colon);
+        let encoded = STANDARD.encode(format!("work:ada@example.org:{text}"));
+        assert_eq!(self::read(Some(&format!("Basic {encoded}"))), with_colon);
+        // A password may hold colons, and what only begins as a secret does.
+        let password = from_pair("alice", "x:dwp_y").ok();
+        assert_eq!(password.as_ref().and_then(Credentials::password).map(|(_, pw)| pw.reveal()), Some("x:dwp_y"));
         assert_eq!(pair("a\nb"), Err(Malformed::NotAPair));
         assert_eq!(from_refresh_token(text), Ok(Credentials::Secret { claimed: None, secret: secret.clone() }));
         assert_eq!(from_refresh_token("x"), Err(Malformed::NotAPair));

@@ -38,6 +38,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::config::{Api, Hsts};
 pub use api::{Managing, ManagingRight, Operation, Right};
+pub use pages::addresses as page_addresses;
 use shape::{nothing_here, plain_error};
 use traced::Traced;
 

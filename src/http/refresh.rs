@@ -63,13 +63,19 @@ pub(super) async fn token_for(
 ) -> Option<LastingSecret> {
     let lasting = visit.snapshot.access.lasting()?;
     let made = match who.by.as_ref().map(|by| by.method) {
-        Some(Method::Password) if lasting.settings().refresh.is_for(&visit.asker.service) => {
+        Some(Method::Password | Method::OldPassword) if lasting.settings().refresh.is_for(&visit.asker.service) => {
             let made = tokio::time::timeout(PATIENCE, make(visit, lasting, (who, client), now));
             made.await.unwrap_or(Err(NoToken::TooLate))
         }
         Some(Method::Workload) if who.session.is_some() => session(visit, lasting, who, now).await,
         Some(
-            Method::Password | Method::Workload | Method::Anonymous | Method::Token | Method::Secret | Method::LookUp,
+            Method::Password
+            | Method::OldPassword
+            | Method::Workload
+            | Method::Anonymous
+            | Method::Token
+            | Method::Secret
+            | Method::LookUp,
         )
         | None => return None,
     };

@@ -17,7 +17,7 @@ use crate::access::{Decision, Denied, Grant, Names, Viewer};
 use crate::app::{App, Snapshot};
 use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method, Narrowing};
 use crate::client_address::{NoAddress, Peer};
-use crate::config::Challenge;
+use crate::config::{Api, Challenge};
 use crate::decision_log::{self, Asker, DecisionId, Fault, LoggedToken};
 use crate::decisions::Decisions;
 use crate::secrets::TokenOfSecret;
@@ -325,9 +325,13 @@ impl<'a> Visit<'a> {
         decision_log::allowed_by_token(self.remembered(), &self.id, &self.asker, self.snapshot.generation, scopes);
     }
 
-    /// Where decisions are remembered: for pages, which not every server has.
+    /// Where decisions are remembered: for whoever looks at them on pages or by the API, which not every server has.
     fn remembered(&self) -> Option<&Decisions> {
-        self.snapshot.sign_in.as_ref().map(|_| &self.app.decisions)
+        let by_api = match self.snapshot.api {
+            Api::Off => false,
+            Api::Main | Api::Admin => true,
+        };
+        (by_api || self.snapshot.sign_in.is_some()).then_some(&self.app.decisions)
     }
 
     /// The reply with the id of its lines in the log.

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::generate::{GenerateError, failed};
-use crate::random;
+use crate::{owner, random};
 
 /// Who may read a new file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Pla
     let draft = draft_beside(path).map_err(failed("find a name beside", path))?;
 
     // An error names the path: the draft's name tells nobody anything.
-    write_new(&draft, content, readers).map_err(failed("write", path))?;
+    write_new(&draft, content, readers, keep).map_err(failed("write", path))?;
     // A hard link, unlike a rename, fails when the name is taken.
     let linked = fs::hard_link(&draft, path);
     let removed = fs::remove_file(&draft);
@@ -42,7 +42,7 @@ pub(super) fn place(path: &Path, content: &[u8], readers: Readers) -> Result<Pla
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Placed::AlreadyThere,
         // Some file systems (FAT, some shared folders) have no hard links. There the file is written in place: only one
         // process can create it all the same, but another may see it half written, and then stops with an error.
-        Err(_) => match write_new(path, content, readers) {
+        Err(_) => match write_new(path, content, readers, keep) {
             Ok(()) => Placed::ByUs,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Placed::AlreadyThere,
             Err(error) => return Err(failed("write", path)(error)),
@@ -57,7 +57,8 @@ pub(super) fn replace(path: &Path, content: &[u8], readers: Readers) -> io::Resu
     let directory = directory_of(path);
     make_directory(directory)?;
     let draft = draft_beside(path)?;
-    write_new(&draft, content, readers)?;
+    // A server goes on with a leaf that root has made anew.
+    write_new(&draft, content, readers, owner::give)?;
     if let Err(error) = fs::rename(&draft, path) {
         // A draft that stays is a second copy of the key, unknown to its owner.
         let _ = fs::remove_file(&draft);
@@ -91,9 +92,13 @@ fn flush(directory: &Path) {
     }
 }
 
-/// Creates a file that must not exist yet, and leaves nothing behind if writing fails.
-fn write_new(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
+/// Leaves a file to whoever has made it.
+fn keep(_: &File, _: &Path) {}
+
+/// Creates a file that must not exist yet, says whose it is, and leaves nothing behind if writing fails.
+fn write_new(path: &Path, content: &[u8], readers: Readers, give: impl FnOnce(&File, &Path)) -> io::Result<()> {
     let mut file = open_new(path, readers)?;
+    give(&file, path);
     let written = file.write_all(content).and_then(|()| file.sync_all());
     if written.is_err() {
         let _ = fs::remove_file(path);

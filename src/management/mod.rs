@@ -23,7 +23,7 @@ use crate::access::{Access, Decision, Denied};
 use crate::catalogue::{Catalogue, NoDetails, NotDeleted, NotSwept, RegistryFailure};
 use crate::directory::changing::{NotChanged, who_name_it};
 use crate::directory::entry::Entries;
-use crate::directory::rights::{Managed, ManagedAction};
+use crate::directory::rights::{Managed, ManagedAction, OVERVIEW};
 use crate::directory::{self, Directory, Kept, View};
 use crate::identity::Identity;
 use crate::policy_tests::PolicyAction;
@@ -235,6 +235,29 @@ impl<'a> Desk<'a> {
         let decision = self.decide(SERVICE, vec![ours(PolicyAction::ON, [action.action()])?]).await?;
         (self.heard)(SERVICE, &decision);
         Ok(granted(&decision).contains(&action.action()))
+    }
+
+    /// Whether the asker may see how the server is, and what it decided. Nobody hears of it: who looks at what was decided last would fill
+    /// that with looking.
+    ///
+    /// # Errors
+    /// Nothing was decided.
+    pub async fn sees_overview(&self) -> Result<bool, NotDone> {
+        self.could(OVERVIEW, ManagedAction::Show.action()).await
+    }
+
+    /// The same as [`Desk::could`] of each of these, for a list of ways.
+    ///
+    /// # Errors
+    /// Nothing was decided.
+    pub async fn could_each(&self, names: &[String], action: Action) -> Result<Vec<bool>, NotDone> {
+        let mut all = Vec::with_capacity(names.len());
+        for lot in names.chunks(LOT) {
+            let scopes: Result<Vec<Scope>, NotDone> = lot.iter().map(|name| ours(name, [action.clone()])).collect();
+            let decision = self.decide(SERVICE, scopes?).await?;
+            all.extend(decision.grants().iter().map(|grant| grant.granted.contains(&action)));
+        }
+        Ok(all)
     }
 
     /// That the asker may do this. Of what they may not see, nobody learns that it is there.

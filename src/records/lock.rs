@@ -1,13 +1,13 @@
 //! The lock beside a database of SQLite: all who use it share it, and who puts another in its place has it alone.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::Failure;
+use crate::owner;
 
 /// How somebody has the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,7 @@ impl Lock {
             Holding::Unlocked => return Ok(None),
         };
         let path = beside(database);
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = opened.map_err(|error| unmade(&path, error))?;
+        let file = owner::open_or_make(&path).map_err(|error| unmade(&path, error))?;
         match flock(&file, operation) {
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(Errno::WOULDBLOCK) => Err(NotTaken::InUse(Failure::Away {

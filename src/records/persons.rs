@@ -57,4 +57,10 @@ pub trait Persons: Send + Sync {
     /// # Errors
     /// [`Failure`].
     async fn replace_person(&self, person: &Person, seen: Version) -> Result<Changed, Failure>;
+
+    /// Removes a person that still has version `seen`; the account is free again.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn remove_person(&self, id: &PersonId, seen: Version) -> Result<Changed, Failure>;
 }

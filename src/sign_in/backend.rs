@@ -1,5 +1,7 @@
 //! The people of one section: who may sign in, who they are now, and when their provider is asked again.
 
+mod old;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -11,10 +13,12 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use url::Url;
 
-use super::found::{Found, Refused};
+use self::old::OldPasswords;
+use super::found::{Before, Found, GivenTo, Refused};
 use super::person::{Document, State};
 use super::provider::Provider;
 use super::settings::{ProviderSettings, Settings};
+use super::token_db::{Redis, TokenDb};
 use crate::backend::sign_in::{Answer, Flow, NotSignedIn, SignIn, SignedIn, Way};
 use crate::backend::{Authenticator, Configured, Facts, Opened};
 use crate::breaker::Passage;
@@ -38,8 +42,8 @@ const TRIES: usize = 5;
 const AT_ONCE: usize = 16;
 
 impl Configured for Settings {
-    fn open(self: Arc<Self>, _: &Arc<Passwords>) -> anyhow::Result<Opened> {
-        Ok(Opened::People(Arc::new(People::open(&self)?)))
+    fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
+        Ok(Opened::People(Arc::new(People::open(&self, passwords)?)))
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -66,11 +70,14 @@ struct Inner {
     /// The people whose provider is being asked.
     flights: Mutex<HashMap<PersonId, Weak<tokio::sync::Mutex<()>>>>,
     finishing: tokio::sync::Semaphore,
+    old: OldPasswords,
 }
 
 struct Asked {
     settings: Arc<ProviderSettings>,
     provider: Provider,
+    /// The Redis in which docker_auth kept its people's passwords.
+    redis: Option<Redis>,
     /// When it last did not answer.
     failed: Mutex<Option<Instant>>,
 }
@@ -80,12 +87,16 @@ impl People {
     ///
     /// # Errors
     /// A TLS library does not take authorities.
-    pub(super) fn open(settings: &Settings) -> anyhow::Result<People> {
+    pub(super) fn open(settings: &Settings, passwords: &Arc<Passwords>) -> anyhow::Result<People> {
         let store = settings.store.as_ref().context("no records are configured")?;
         let key = settings.key.clone().context("no sign_in.secret is configured")?;
         let open = |one: &Arc<ProviderSettings>| {
             let provider = Provider::open(one, settings.section)?;
-            Ok(Asked { settings: Arc::clone(one), provider, failed: Mutex::default() })
+            let redis = match &one.token_db {
+                Some(TokenDb::Redis(redis)) => Some(Redis::open(redis, settings.section)?),
+                Some(TokenDb::Level(_)) | None => None,
+            };
+            Ok(Asked { settings: Arc::clone(one), provider, redis, failed: Mutex::default() })
         };
         let providers = settings.providers.iter().map(open).collect::<anyhow::Result<_>>()?;
         Ok(People(Arc::new(Inner {
@@ -95,6 +106,7 @@ impl People {
             providers,
             flights: Mutex::default(),
             finishing: tokio::sync::Semaphore::new(AT_ONCE),
+            old: OldPasswords::open(settings, passwords)?,
         })))
     }
 }
@@ -149,12 +161,13 @@ impl Inner {
             section: self.section.to_owned(),
             provider: provider.settings.name.clone(),
             issuer: provider.settings.issuer().to_owned(),
-            subject: found.subject.clone(),
+            subject: Some(found.subject.clone()),
             labels: found.labels.clone(),
             state: State::Known,
             checked: now.unix_timestamp(),
             credential: sealed,
             asked_until: None,
+            old_password: None,
         };
         for _ in 0..TRIES {
             let before = self.records.person(&id).await?;
@@ -172,8 +185,12 @@ impl Inner {
                 Changed::Done => return Ok(Ok(SignedIn { account, mark: mark(&id) })),
                 Changed::Missing => {}
                 Changed::Conflict => {
-                    let named = self.records.person_called(&account).await?;
-                    if named.is_some_and(|other| other.id != id) {
+                    let named = self.records.person_called(&account).await?.filter(|other| other.id != id);
+                    if let Some(other) = named {
+                        if self.is_as_docker_auth_knew(&other, provider, found)? {
+                            self.records.remove_person(&other.id, other.version).await?;
+                            continue;
+                        }
                         warn!(
                             reason = "sign_in_name_taken",
                             backend = self.section,
@@ -309,7 +326,7 @@ impl Inner {
         credential: Secret,
         now: OffsetDateTime,
     ) -> anyhow::Result<LookUp> {
-        let known = Found {
+        let known = Before {
             subject: before.subject.clone(),
             name: claim
                 .account
@@ -317,25 +334,33 @@ impl Inner {
                 .unwrap_or(&claim.account)
                 .to_owned(),
             labels: before.labels.clone(),
-            credential: None,
+            given_to: if before.old_password.is_some() { GivenTo::DockerAuth } else { GivenTo::Us },
         };
         let mut renewed = None;
         let said = provider.provider.recheck(&known, &credential, &mut renewed, now).await;
-        let said = said.map(|said| said.and_then(|found| Ok((provider.account(&found)?, found))));
+        let said = said.map(|said| {
+            said.and_then(|found| match provider.account(&found)? {
+                // docker_auth knew names alone, and nobody else of them.
+                account if known.given_to == GivenTo::DockerAuth && account != claim.account => Err(Refused::Other),
+                account => Ok((account, found)),
+            })
+        });
         let sealed = renewed.map(|secret| self.key.seal(&claim.id.0, &secret)).transpose()?;
         let credential = sealed.or_else(|| before.credential.clone());
         let kept = Document { asked_until: None, credential, ..before };
         let (account, document) = match said {
             Ok(Ok((account, found))) => {
                 provider.answered(true);
-                (account, Document { labels: found.labels, checked: now.unix_timestamp(), ..kept })
+                let subject = Some(found.subject);
+                (account, Document { subject, labels: found.labels, checked: now.unix_timestamp(), ..kept })
             }
             Ok(Err(refused)) if refused.is_of_person() => {
                 provider.answered(true);
                 info!(reason = "sign_in_gone", backend = self.section, account = claim.account.as_str(), cause = %refused, "a person's provider does not let them in any more: they are locked out, and their secrets are dead");
                 // What they had stays dead, also if they are let in again some day.
                 self.records.raise(&claim.account, now).await?;
-                let gone = Document { state: State::Gone, credential: None, checked: now.unix_timestamp(), ..kept };
+                let (credential, old_password, checked) = (None, None, now.unix_timestamp());
+                let gone = Document { state: State::Gone, credential, old_password, checked, ..kept };
                 (claim.account.clone(), gone)
             }
             Ok(Err(refused)) => {
@@ -387,6 +412,15 @@ impl Inner {
     }
 }
 
+/// The moment of a question that is told none.
+fn moment() -> OffsetDateTime {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a backend is told no moment, and asks whether a provider's word is old"
+    )]
+    OffsetDateTime::now_utc()
+}
+
 /// What tells a person from another of its account's name.
 fn mark(id: &PersonId) -> [u8; 32] {
     mark_of([id.0.as_bytes()])
@@ -398,48 +432,53 @@ impl Reachable for People {
             let mut found = Vec::new();
             for one in &self.0.providers {
                 found.push(one.provider.reach().await?);
+                found.extend(self.0.reach_token_db(one).await?);
             }
             Ok(found.join("; "))
         })
     }
 
+    /// Of the records, and of docker_auth's Redis.
     fn passage(&self) -> Option<Passage> {
-        self.0.records.passage()
+        let of_redis = self.0.providers.iter().filter_map(|one| Some(one.redis.as_ref()?.passage()));
+        let mut all = self.0.records.passage().into_iter().chain(of_redis).collect::<Vec<_>>();
+        all.sort_by_key(|passage| match passage {
+            Passage::Shut { since } => Some(*since),
+            Passage::Passing => None,
+        });
+        all.pop()
     }
 }
 
 #[async_trait]
 impl Authenticator for People {
-    /// People have no password here but secrets, which are not asked about here: whatever else is presented for one of them is
-    /// wrong, and no later backend may take it for theirs.
-    async fn authenticate(&self, who: &Credentials, _: ClientNetwork) -> anyhow::Result<Outcome> {
-        let Some((account, _)) = who.password() else { return Ok(Outcome::NotMine) };
-        match self.0.records.person_called(account).await? {
-            Some(person) if Document::parse(&person.text)?.section == self.0.section => Ok(Outcome::Rejected),
-            Some(_) | None => Ok(Outcome::NotMine),
-        }
+    /// People have no password here but secrets, which are not asked about here, and what docker_auth gave them: whatever else is
+    /// presented for one of them is wrong, and no later backend may take it for theirs.
+    async fn authenticate(&self, who: &Credentials, from: ClientNetwork) -> anyhow::Result<Outcome> {
+        let Some(login) = who.password() else { return Ok(Outcome::NotMine) };
+        self.0.by_old_password(login, from, moment()).await
     }
 
     async fn look_up(&self, account: &Account, _: ClientNetwork) -> anyhow::Result<LookUp> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a look-up is told no moment, and asks whether a provider's word is old"
-        )]
-        let now = OffsetDateTime::now_utc();
-        Arc::clone(&self.0).look_up(account.clone(), now).await
+        self.0.look_up_old(account, moment()).await
     }
 
     fn alike(&self, _: &Spelled) -> Alike {
         Alike::NotKnown
     }
 
-    async fn take_time(&self, _: &Account, _: &Secret, _: ClientNetwork) -> anyhow::Result<Time> {
-        Ok(Time::NotTaken)
+    async fn take_time(&self, account: &Account, password: &Secret, from: ClientNetwork) -> anyhow::Result<Time> {
+        self.0.take_time((account, password), from).await
     }
 }
 
 #[async_trait]
 impl SignIn for People {
+    async fn take_over(&self) {
+        // What fails is in the log.
+        drop(self.0.taken_over(moment()).await);
+    }
+
     fn ways(&self) -> Vec<Way> {
         let way = |one: &Asked| {
             let ProviderSettings { name, title, registry, .. } = &*one.settings;

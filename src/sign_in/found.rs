@@ -19,6 +19,25 @@ pub(super) struct Found {
     pub(super) credential: Option<Secret>,
 }
 
+/// Who it is that a provider is asked about again.
+pub(super) struct Before {
+    /// What it called them for ever; `None` where nobody but docker_auth asked it so far.
+    pub(super) subject: Option<String>,
+    /// What they were called, without our prefix.
+    pub(super) name: String,
+    pub(super) labels: BTreeMap<String, Vec<String>>,
+    pub(super) given_to: GivenTo,
+}
+
+/// Whom a provider gave what it is asked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GivenTo {
+    /// Us.
+    Us,
+    /// docker_auth, which kept no refresh token of GitLab's.
+    DockerAuth,
+}
+
 /// Why nobody was found. No value from the provider is repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
@@ -34,6 +53,9 @@ pub(super) enum Refused {
     /// Their address is not verified.
     #[error("the provider has not verified your e-mail address")]
     Unverified,
+    /// It does not say any more who it is that docker_auth knew by name alone, or calls them otherwise by now.
+    #[error("the provider does not say that this is still the person whom docker_auth knew")]
+    Other,
     /// They have no name that an account can have.
     #[error("the provider gives you no name that an account here can have")]
     NoName,
@@ -50,7 +72,12 @@ impl Refused {
     pub(super) fn is_of_person(&self) -> bool {
         match self {
             Refused::Code | Refused::Answer(_) => false,
-            Refused::Gone | Refused::Unverified | Refused::NoName | Refused::NotMember | Refused::TooManyValues => true,
+            Refused::Gone
+            | Refused::Unverified
+            | Refused::Other
+            | Refused::NoName
+            | Refused::NotMember
+            | Refused::TooManyValues => true,
         }
     }
 }

@@ -11,6 +11,7 @@ mod openid;
 mod person;
 mod provider;
 mod settings;
+mod token_db;
 pub(crate) mod web;
 
 pub use settings::{Section, check, read};

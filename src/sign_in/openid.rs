@@ -18,7 +18,7 @@ use url::Url;
 
 use self::discovery::{Discovered, Discovery};
 use self::id_token::Expected;
-use super::found::{Found, MOST_VALUES, Refused};
+use super::found::{Before, Found, MOST_VALUES, Refused};
 use super::settings::{Dialect, OpenIdSettings, ProviderSettings};
 use super::web::{Reply, Web, basic, shown};
 use crate::backend::sign_in::Flow;
@@ -65,7 +65,8 @@ impl OpenId {
         section: &'static str,
     ) -> anyhow::Result<OpenId> {
         let web = Web::new(settings.authorities.as_ref(), settings.http_timeout)?;
-        let discovery = Discovery::new(own.clone(), settings.authorities.clone(), section);
+        let asked = (settings.authorities.clone(), settings.http_timeout);
+        let discovery = Discovery::new(own.clone(), asked, section);
         Ok(OpenId { settings: Arc::clone(settings), own: own.clone(), web, discovery })
     }
 
@@ -141,8 +142,8 @@ impl OpenId {
     /// The provider could not be asked, or says something that cannot be believed.
     pub(super) async fn recheck(
         &self,
-        (subject, credential): (&str, &Secret),
-        before: &Found,
+        credential: &Secret,
+        before: &Before,
         renewed: &mut Option<Secret>,
         now: OffsetDateTime,
     ) -> anyhow::Result<Result<Found, Refused>> {
@@ -155,11 +156,15 @@ impl OpenId {
         let credential = tokens.refresh_token.or_else(|| Some(credential.reveal().to_owned()));
         match tokens.id_token {
             Some(id_token) => {
-                let expected = Expected { nonce: None, subject: Some(subject) };
+                let expected = Expected { nonce: None, subject: before.subject.as_deref() };
                 self.found(&at, &id_token, expected, credential, now).await
             }
             // It need not send one (section 12.2), and then says that they are there and no more.
-            None => Ok(Ok(Found { credential: credential.map(Secret::new), ..before.clone() })),
+            None => Ok(before.subject.clone().map_or(Err(Refused::Other), |subject| {
+                let Before { name, labels, .. } = before;
+                let credential = credential.map(Secret::new);
+                Ok(Found { subject, name: name.clone(), labels: labels.clone(), credential })
+            })),
         }
     }
 
@@ -204,42 +209,7 @@ impl OpenId {
         if let Err(refused) = id_token::check(&jwt, about, expected, &at.keys, now).await? {
             return Ok(Err(refused));
         }
-        Ok(self.person(&jwt.claims).map(|found| Found { credential: credential.map(Secret::new), ..found }))
-    }
-
-    /// Who verified claims are about.
-    fn person(&self, claims: &Claims) -> Result<Found, Refused> {
-        let subject = claims.own("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if self.own.user_claim.as_str() == EMAIL || self.own.domain.is_some() {
-            match claims.own(EMAIL_VERIFIED) {
-                Some(Value::Bool(true)) => {}
-                // Some providers write flags as texts.
-                Some(Value::String(text)) if text == "true" => {}
-                Some(_) | None => return Err(Refused::Unverified),
-            }
-        }
-        let name = match claims.at(&self.own.user_claim) {
-            Some(Value::String(name)) => name.clone(),
-            Some(_) | None => return Err(Refused::NoName),
-        };
-        if let Some(domain) = &self.own.domain {
-            let email = claims.own(EMAIL).and_then(Value::as_str).unwrap_or_default();
-            let is_of = |text: &str| text.eq_ignore_ascii_case(domain);
-            // The first @, as docker_auth has it.
-            let in_email = email.split_once('@').is_some_and(|(_, own)| is_of(own));
-            let hosted = claims.own("hd").and_then(Value::as_str);
-            // An address can be of a domain whose owner does not keep the account: Google says so by `hd`.
-            let is_hosted = match self.own.dialect {
-                Dialect::Plain => true,
-                Dialect::Google => hosted.is_some_and(is_of) || is_of("gmail.com"),
-            };
-            if !in_email || !is_hosted {
-                return Err(Refused::NotMember);
-            }
-        }
-        let labels = self.own.label_claims.iter().map(|path| Ok((path.as_str().to_owned(), values(claims, path)?)));
-        let labels = labels.collect::<Result<BTreeMap<_, _>, Refused>>()?;
-        Ok(Found { subject, name, labels, credential: None })
+        Ok(person(&self.own, &jwt.claims).map(|found| Found { credential: credential.map(Secret::new), ..found }))
     }
 
     /// In a few words, whether the provider is there.
@@ -252,6 +222,41 @@ impl OpenId {
     }
 }
 
+/// Who verified claims are about.
+fn person(own: &OpenIdSettings, claims: &Claims) -> Result<Found, Refused> {
+    let subject = claims.own("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if own.user_claim.as_str() == EMAIL || own.domain.is_some() {
+        match claims.own(EMAIL_VERIFIED) {
+            Some(Value::Bool(true)) => {}
+            // Some providers write flags as texts.
+            Some(Value::String(text)) if text == "true" => {}
+            Some(_) | None => return Err(Refused::Unverified),
+        }
+    }
+    let name = match claims.at(&own.user_claim) {
+        Some(Value::String(name)) => name.clone(),
+        Some(_) | None => return Err(Refused::NoName),
+    };
+    if let Some(domain) = &own.domain {
+        let email = claims.own(EMAIL).and_then(Value::as_str).unwrap_or_default();
+        let is_of = |text: &str| text.eq_ignore_ascii_case(domain);
+        // The first @, as docker_auth has it.
+        let in_email = email.split_once('@').is_some_and(|(_, behind)| is_of(behind));
+        let hosted = claims.own("hd").and_then(Value::as_str);
+        // An address can be of a domain whose owner does not keep the account: Google says so by `hd`.
+        let is_hosted = match own.dialect {
+            Dialect::Plain => true,
+            Dialect::Google => hosted.is_some_and(is_of) || is_of("gmail.com"),
+        };
+        if !in_email || !is_hosted {
+            return Err(Refused::NotMember);
+        }
+    }
+    let labels = own.label_claims.iter().map(|path| Ok((path.as_str().to_owned(), values(claims, path)?)));
+    let labels = labels.collect::<Result<BTreeMap<_, _>, Refused>>()?;
+    Ok(Found { subject, name, labels, credential: None })
+}
+
 /// The values of a claim as a label's: a text, or a list of texts.
 fn values(claims: &Claims, path: &ClaimPath) -> Result<Vec<String>, Refused> {
     let values: Vec<String> = match claims.at(path) {
@@ -260,4 +265,63 @@ fn values(claims: &Claims, path: &ClaimPath) -> Result<Vec<String>, Refused> {
         Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => Vec::new(),
     };
     if values.len() > MOST_VALUES { Err(Refused::TooManyValues) } else { Ok(values) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::workload::PlainHttp;
+
+    fn settings(dialect: Dialect, domain: Option<&str>) -> OpenIdSettings {
+        OpenIdSettings {
+            dialect,
+            issuer: "https://accounts.google.com".to_owned(),
+            plain_http: PlainHttp::Refused,
+            user_claim: ClaimPath::parse(EMAIL).unwrap(),
+            label_claims: Vec::new(),
+            scopes: Vec::new(),
+            domain: domain.map(str::to_owned),
+        }
+    }
+
+    /// Check 36: an address of the domain is not enough at Google, where anybody may have registered it; the token has to say that the
+    /// domain's owner keeps the account (`hd`).
+    #[test]
+    fn of_a_domain_at_google_is_whoever_it_keeps() {
+        use Refused::{NoName, NotMember, Unverified};
+        let usual = json!({"sub": "1", "email": "ada@example.org", "email_verified": true, "hd": "example.org"});
+        for (domain, changes, expected) in [
+            (Some("example.org"), json!({}), Ok("ada@example.org")),
+            (Some("Example.ORG"), json!({}), Ok("ada@example.org")),
+            (Some("example.org"), json!({"hd": "example.com"}), Err(NotMember)),
+            (Some("example.org"), json!({"hd": null}), Err(NotMember)),
+            (Some("example.org"), json!({"hd": ["example.org"]}), Err(NotMember)),
+            (Some("example.org"), json!({"hd": ""}), Err(NotMember)),
+            (Some("example.org"), json!({"email": "ada@example.com"}), Err(NotMember)),
+            (Some("example.org"), json!({"email": "ada@example.com", "hd": "example.com"}), Err(NotMember)),
+            (Some("example.org"), json!({"email": "ada@example.com@example.org"}), Err(NotMember)),
+            (Some("example.org"), json!({"email": "ada@sub.example.org"}), Err(NotMember)),
+            (Some("example.org"), json!({"email": "example.org"}), Err(NotMember)),
+            (Some("example.org"), json!({"email": null}), Err(NoName)),
+            (Some("example.org"), json!({"email": null, "email_verified": null}), Err(Unverified)),
+            (Some("example.org"), json!({"email_verified": false}), Err(Unverified)),
+            // Of these, Google itself keeps each.
+            (Some("gmail.com"), json!({"email": "ada@gmail.com", "hd": null}), Ok("ada@gmail.com")),
+            (Some("gmail.com"), json!({}), Err(NotMember)),
+            (None, json!({"hd": null}), Ok("ada@example.org")),
+            (None, json!({"email": null}), Err(NoName)),
+            (None, json!({"email": "ada@example.org", "email_verified": null}), Err(Unverified)),
+        ] {
+            let mut claims = usual.as_object().unwrap().clone();
+            claims.extend(changes.as_object().unwrap().clone());
+            let found = person(&settings(Dialect::Google, domain), &Claims(claims)).map(|found| found.name);
+            assert_eq!(found, expected.map(str::to_owned), "{domain:?} {changes}");
+        }
+        // All of them are about the person, and so a page with 403.
+        assert!([NoName, NotMember, Unverified].iter().all(Refused::is_of_person));
+    }
 }

@@ -1,6 +1,7 @@
 //! What is kept of a person who signed in, besides the account.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use policy::pattern::{LabelValue, LabelValues};
@@ -25,7 +26,8 @@ pub(super) struct Document {
     pub(super) section: String,
     pub(super) provider: Option<String>,
     pub(super) issuer: String,
-    pub(super) subject: String,
+    /// What the provider calls them for ever; `None` of whom docker_auth knew, until the provider is asked.
+    pub(super) subject: Option<String>,
     pub(super) labels: BTreeMap<String, Vec<String>>,
     pub(super) state: State,
     /// When the provider said all of this, in seconds since 1970.
@@ -34,6 +36,24 @@ pub(super) struct Document {
     pub(super) credential: Option<String>,
     /// Until when somebody else is asking it, in seconds since 1970: a refresh token is used up by its use.
     pub(super) asked_until: Option<i64>,
+    /// The docker password that docker_auth gave them, until they sign in here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) old_password: Option<OldPassword>,
+}
+
+/// A docker password of docker_auth's.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OldPassword {
+    /// bcrypt's.
+    pub(super) hash: String,
+    /// The account's epoch when it was taken over: raising it ends this password as well.
+    pub(super) epoch: i64,
+}
+
+impl fmt::Debug for OldPassword {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("[old password]")
+    }
 }
 
 impl Document {

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use url::Url;
 
 use super::api::{GitHub, GitLab};
-use super::found::{Found, Refused};
+use super::found::{Before, Found, GivenTo, Refused};
 use super::openid::OpenId;
 use super::settings::{Asked, ProviderSettings};
 use crate::backend::sign_in::Flow;
@@ -68,18 +68,23 @@ impl Provider {
     /// The provider could not be asked.
     pub(super) async fn recheck(
         &self,
-        before: &Found,
+        before: &Before,
         credential: &Secret,
         renewed: &mut Option<Secret>,
         now: OffsetDateTime,
     ) -> anyhow::Result<Result<Found, Refused>> {
         let found = match self {
-            Provider::OpenId(provider) => provider.recheck((&before.subject, credential), before, renewed, now).await?,
+            Provider::OpenId(provider) => provider.recheck(credential, before, renewed, now).await?,
             Provider::GitHub(provider) => provider.recheck(credential).await?,
-            Provider::GitLab(provider) => provider.recheck(credential, renewed).await?,
+            Provider::GitLab(provider) => match before.given_to {
+                GivenTo::Us => provider.recheck(credential, renewed).await?,
+                GivenTo::DockerAuth => provider.recheck_by_access_token(credential).await?,
+            },
         };
         Ok(match found {
-            Ok(found) if found.subject != before.subject => Err(Refused::Answer("it is about somebody else")),
+            Ok(found) if before.subject.as_ref().is_some_and(|subject| *subject != found.subject) => {
+                Err(Refused::Answer("it is about somebody else"))
+            }
             found => found,
         })
     }

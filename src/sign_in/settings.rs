@@ -1,6 +1,7 @@
 //! The sections of providers, with docker_auth's keys, and `sign_in:` itself.
 
 mod check;
+mod token_db;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,14 @@ use settings::{At, Field, Refusal, Section as Map};
 use url::Url;
 
 pub use check::check;
+pub(super) use check::may_be_called;
 
 use crate::pem::named::read_authorities;
 use crate::pem::tls::Authorities;
 use crate::records;
 use crate::secret::Secret;
 use crate::secret::sealing::SealingKey;
+use crate::sign_in::token_db::TokenDb;
 use crate::workload::{ClaimPath, PlainHttp, read_plain_http};
 
 /// How long the word of a provider counts, where the file does not say.
@@ -24,7 +27,7 @@ const USUAL_LIFE: Duration = Duration::from_secs(3600);
 /// How long the last word counts of one that is away, where the file does not say.
 const USUAL_GRACE: Duration = Duration::from_secs(3600);
 /// The longest of both: somebody who left would be in for so long.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a provider may take to answer, where the file does not say, and at most.
 const USUAL_ANSWER: Duration = Duration::from_secs(10);
 const LONGEST_ANSWER: Duration = Duration::from_secs(60);
@@ -79,6 +82,8 @@ pub(super) struct ProviderSettings {
     pub(super) grace: Duration,
     pub(super) http_timeout: Duration,
     pub(super) authorities: Option<Authorities>,
+    /// Where docker_auth kept the passwords of its people.
+    pub(super) token_db: Option<TokenDb>,
 }
 
 /// How it is asked.
@@ -200,7 +205,8 @@ fn read_provider(mut map: Map<'_>, brand: Brand) -> Option<ProviderSettings> {
     let (revalidate_after, grace) = (length("revalidate_after", USUAL_LIFE), length("grace", USUAL_GRACE));
     let http_timeout = map.word("http_timeout", |text| waiting_time(text, LONGEST_ANSWER, "10s"));
     let authorities = map.path("ca_certificate").map(|at| read_authorities(&map, &at, "ca_certificate")).transpose();
-    read_token_databases(&mut map);
+    let token_db = token_db::read(&mut map);
+    warn_of_prefix(&map, account_prefix.as_ref(), token_db.as_ref());
     let (usual_title, asked) = match brand {
         Brand::OpenId => ("OpenID Connect", read_openid(&mut map, plain_http).map(Asked::OpenId)),
         Brand::Google => ("Google", read_google(&mut map).map(Asked::OpenId)),
@@ -221,6 +227,7 @@ fn read_provider(mut map: Map<'_>, brand: Brand) -> Option<ProviderSettings> {
         grace,
         http_timeout: http_timeout.map_or(USUAL_ANSWER, |at| at.value),
         authorities: authorities.ok()?,
+        token_db,
     })
 }
 
@@ -392,26 +399,14 @@ fn read_address(map: &mut Map<'_>, key: &'static str, usual: &str, plain_http: P
     Some(read?.value)
 }
 
-/// Reads where docker_auth kept its passwords.
-fn read_token_databases(map: &mut Map<'_>) {
-    const NOT_TAKEN_OVER: &str = "the passwords in it are not taken over: everybody signs in once more and makes a new one, which is kept in the records";
-    map.refuse("gcs_token_db", "tokens are not kept at Google; leave this out: people are kept in the records, which replicas share by PostgreSQL");
-    if let Some(field) = map.field("level_token_db") {
-        map.warn(field.place(), "level_token_db", NOT_TAKEN_OVER);
-        if let Some(mut section) = field.section() {
-            section.path("path");
-            section.text("token_hash_cost");
-            section.finish();
-        }
-    }
-    if let Some(field) = map.field("redis_token_db") {
-        map.warn(field.place(), "redis_token_db", NOT_TAKEN_OVER);
-        if let Some(mut section) = field.section() {
-            section.field("redis_options");
-            section.field("redis_cluster_options");
-            section.text("token_hash_cost");
-            section.finish();
-        }
+/// Whoever logs in as before has no prefix.
+fn warn_of_prefix(map: &Map<'_>, prefix: Option<&At<String>>, token_db: Option<&TokenDb>) {
+    if let (Some(at), Some(_)) = (prefix.filter(|at| !at.value.is_empty()), token_db) {
+        map.warn(
+            &at.place,
+            "account_prefix",
+            "the passwords of docker_auth work on under names with this prefix alone: people have to run docker login again",
+        );
     }
 }
 

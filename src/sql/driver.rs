@@ -1,9 +1,7 @@
 //! The three drivers: how each connects, takes arguments and gives values.
 
-use std::fs::OpenOptions;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 
 use sqlx::encode::IsNull;
@@ -16,6 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Encode, Error, Row as _, T
 use super::failure::Trouble;
 use super::settings::{Access, Address, Dialect, File, Remote, Server, Settings, Tls, Trust};
 use super::{Row, Value};
+use crate::owner;
 use crate::pem::tls::Authorities;
 
 /// A connection of one kind.
@@ -66,19 +65,13 @@ fn known(settings: &Settings) -> Authorities {
     }
 }
 
-/// Makes a file of SQLite that is ours, or that a command prepares, where it is missing: SQLite itself would let everybody read it. Its other files get
-/// the same mode from it.
+/// Makes a file of SQLite that is ours, or that a command prepares, where it is missing: SQLite itself would let everybody read it. Its
+/// other files get the same mode from it, and the same owner.
 pub(super) async fn make_file(settings: &Settings) -> io::Result<()> {
     let Server::Sqlite(File { path, access: Access::Own | Access::Prepare }) = &settings.server else { return Ok(()) };
     let path = path.clone();
-    let made = tokio::task::spawn_blocking(move || {
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-        }
-    });
-    made.await.map_err(io::Error::other)?
+    let made = tokio::task::spawn_blocking(move || owner::make(&path));
+    made.await.map_err(io::Error::other)?.map(drop)
 }
 
 macro_rules! driver {

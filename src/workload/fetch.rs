@@ -17,7 +17,7 @@ use crate::dial::{Dialer, Patience};
 use crate::json;
 use crate::pem::tls::{Authorities, client_config};
 
-/// How long all of it may take, the discovery document included.
+/// How long all of it may take, the discovery document included, where nobody says otherwise.
 pub(crate) const WITHIN: Duration = Duration::from_secs(5);
 /// The longest document, in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
@@ -45,6 +45,7 @@ pub(crate) enum Published {
 pub(crate) struct Fetching {
     client: Client<Dialer, Full<Bytes>>,
     published: Published,
+    within: Duration,
 }
 
 /// What is used of a discovery document (OpenID Connect Discovery 1.0, section 3).
@@ -55,28 +56,33 @@ struct Document {
 }
 
 impl Fetching {
-    /// Fetches nothing yet. The server's certificate is of one of these authorities, or else of a public one.
+    /// Fetches nothing yet. The server's certificate is of one of these authorities, or else of a public one. Each fetch may take so
+    /// long.
     ///
     /// # Errors
     /// The TLS library does not take them.
-    pub(crate) fn new(published: Published, authorities: Option<&Authorities>) -> anyhow::Result<Fetching> {
+    pub(crate) fn new(
+        published: Published,
+        authorities: Option<&Authorities>,
+        within: Duration,
+    ) -> anyhow::Result<Fetching> {
         let mut tls = client_config(authorities, None)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let dialer = Dialer::new(std::sync::Arc::new(tls), Patience { silence: WITHIN, whole: WITHIN });
+        let dialer = Dialer::new(std::sync::Arc::new(tls), Patience { silence: within, whole: within });
         // Redirects are not followed: they could lead to anybody's keys, or into our own network. A fetch is minutes after the
         // last one, so that no connection is kept.
         let client =
             Client::builder(TokioExecutor::new()).timer(TokioTimer::new()).pool_max_idle_per_host(0).build(dialer);
-        Ok(Fetching { client, published })
+        Ok(Fetching { client, published, within })
     }
 
     /// The keys as they are published now.
     ///
     /// # Errors
-    /// They could not be fetched within [`WITHIN`], or are no set. A set without a key that can be used is none.
+    /// They could not be fetched in time, or are no set. A set without a key that can be used is none.
     pub(crate) async fn fetch(&self) -> anyhow::Result<KeySet> {
-        let fetched = tokio::time::timeout(WITHIN, self.fetch_at_leisure()).await;
-        fetched.unwrap_or_else(|_| anyhow::bail!("no whole answer within {} s", WITHIN.as_secs()))
+        let fetched = tokio::time::timeout(self.within, self.fetch_at_leisure()).await;
+        fetched.unwrap_or_else(|_| anyhow::bail!("no whole answer within {} ms", self.within.as_millis()))
     }
 
     async fn fetch_at_leisure(&self) -> anyhow::Result<KeySet> {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::fetch::{Fetching, Published};
+use super::fetch::{Fetching, Published, WITHIN};
 use super::jwt::Header;
 use super::key_set::{Key, KeySet, NoKeys};
 use crate::pem::tls::Authorities;
@@ -22,6 +22,21 @@ const UNKNOWN_AGAIN: Duration = Duration::from_secs(30);
 const FAILED_AGAIN: Duration = Duration::from_secs(2);
 /// How long keys are used that cannot be fetched anew.
 const LONGEST_USE: Duration = Duration::from_secs(24 * 3600);
+
+/// How an issuer is asked for its keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    /// How long a fetch may take, the discovery document included.
+    pub(crate) within: Duration,
+    /// How long nothing is fetched for a key that is not known.
+    pub(crate) unknown_again: Duration,
+}
+
+impl Default for Asking {
+    fn default() -> Asking {
+        Asking { within: WITHIN, unknown_again: UNKNOWN_AGAIN }
+    }
+}
 
 /// Where an entry's keys are from.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +64,7 @@ pub(crate) struct Fetched {
     /// Whose they are, for the log.
     issuer: String,
     fetching: Fetching,
+    unknown_again: Duration,
     current: ArcSwapOption<Current>,
     state: Mutex<State>,
     /// Changes at the end of each fetch.
@@ -74,14 +90,19 @@ impl Keys {
     ///
     /// # Errors
     /// Authorities cannot be used, or there is no runtime to work in the background.
-    pub(crate) fn open(from: &KeysFrom, section: &'static str, issuer: &str) -> anyhow::Result<Keys> {
+    pub(crate) fn open(
+        from: &KeysFrom,
+        asking: Asking,
+        (section, issuer): (&'static str, &str),
+    ) -> anyhow::Result<Keys> {
         match from {
             KeysFrom::File(keys) => Ok(Keys::Fixed(keys.clone())),
             KeysFrom::Issuer { published, authorities } => {
                 let fetched = Arc::new(Fetched {
                     section,
                     issuer: issuer.to_owned(),
-                    fetching: Fetching::new(published.clone(), authorities.as_ref())?,
+                    fetching: Fetching::new(published.clone(), authorities.as_ref(), asking.within)?,
+                    unknown_again: asking.unknown_again,
                     current: ArcSwapOption::empty(),
                     state: Mutex::default(),
                     ended: watch::Sender::new(0),
@@ -165,7 +186,7 @@ impl Fetched {
         if state.is_under_way {
             return Some(ended);
         }
-        let pause = if self.usable().is_some() { UNKNOWN_AGAIN } else { FAILED_AGAIN };
+        let pause = if self.usable().is_some() { self.unknown_again } else { FAILED_AGAIN };
         if state.began.is_some_and(|began| began.elapsed() < pause) {
             return None;
         }

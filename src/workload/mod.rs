@@ -38,7 +38,7 @@ use jwt::Header;
 pub(crate) use jwt::Jwt;
 pub(crate) use key_set::Meant;
 use keys::Keys;
-pub(crate) use keys::{Keys as IssuerKeys, KeysFrom};
+pub(crate) use keys::{Asking as AskingForKeys, Keys as IssuerKeys, KeysFrom};
 use review::Review;
 pub use settings::{Settings, read};
 pub(crate) use sources::{PlainHttp, read_plain_http};
@@ -206,7 +206,7 @@ impl Workloads {
             let here = settings.entries.iter().take(index).zip(&opened);
             let keys = match here.chain(of_before).find(|other| is_same(&other)) {
                 Some((_, other)) => Arc::clone(&other.keys),
-                None => Arc::new(Keys::open(&entry.keys, NAME, &entry.issuer.to_text())?),
+                None => Arc::new(Keys::open(&entry.keys, AskingForKeys::default(), (NAME, &entry.issuer.to_text()))?),
             };
             let review = entry.review.as_ref().map(Review::open).transpose()?;
             opened.push(Opened { keys, review });

@@ -93,6 +93,7 @@ async fn ask(bed: &Bed, operation: Operation, id: &str, etag: &str) -> Ask {
         Operation::Change => bed.send_json(method, &target, &json!({ "name": "desk" })).header("if-match", etag),
         Operation::Revoke => bed.request(method, &target),
         Operation::Renew => bed.send_json(method, &target, &json!({ "expires": "30d" })),
+        Operation::SignOut => bed.send_json(method, &target, &json!({})),
         Operation::RevokePresented => bed.post(&target, "token=nothing"),
         Operation::CheckPolicy
         | Operation::TestPolicy

@@ -9,7 +9,7 @@
 //! - `<!-- test: file NAME -->`: the text is a file for the commands of the same document.
 //! - `<!-- test: run -->` or `<!-- test: run exit N -->`: the commands end so; an `<!-- test: output -->` text
 //!   after it is what they print.
-//! - `<!-- test: names -->`: the tests in the table's last column exist.
+//! - `<!-- test: names -->`: the tests exist that a comment at the end of each row of the table names.
 //! - `<!-- test: constants -->`: each row's constants stand in its file with these values.
 //! - `<!-- test: mongodb -->`: a dialogue with a database, tried by `tests/real/admin/docs.rs`.
 //! - `<!-- test: none -->`: it is not tried.
@@ -376,7 +376,7 @@ fn amount(text: &str) -> f64 {
     words.flat_map(|word| word.split("..")).map(factor).product()
 }
 
-/// Each test in the last column, written `module::name` or `acl_cases/FILE.yml`, exists.
+/// Each test in a row's comment, written `module::name` or `acl_cases/FILE.yml`, exists.
 fn names(rows: &[Vec<String>]) -> Result<()> {
     let mut sources = Vec::new();
     for folder in ["tests", "src", "crates"] {
@@ -384,7 +384,8 @@ fn names(rows: &[Vec<String>]) -> Result<()> {
     }
     for row in rows.iter().skip(2) {
         let cell = row.last().map(String::as_str).unwrap_or_default();
-        let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        let comment = cell.split_once("<!-- ").and_then(|(_, comment)| comment.strip_suffix(" -->"));
+        let tests: Vec<&str> = comment.unwrap_or_default().split('`').skip(1).step_by(2).collect();
         ensure!(!tests.is_empty(), "no test shows this row: {}", row.join(" | "));
         for test in tests {
             let exists = match test.rsplit_once("::") {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The rooms from the ground to the roof. Those of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["background", "client_address", "client_network", "clock", "descriptors", "random"],
+    &["background", "client_address", "client_network", "clock", "descriptors", "owner", "random"],
     &["decision_id", "digest", "json", "secret", "shown", "text"],
     &["activity", "breaker", "decisions", "last_said", "link", "lookups", "pem", "turns"],
     &["connections", "dial", "metrics", "reach"],

@@ -90,6 +90,18 @@ const KEYS: &[(&str, &str)] = &[
     ("oidc_auth.level_token_db", "path, token_hash_cost"),
     ("oidc_auth.redis_token_db", "redis_cluster_options, redis_options, token_hash_cost"),
     (
+        "oidc_auth.redis_token_db.redis_options",
+        "addr, db, dialtimeout, idlecheckfrequency, idletimeout, maxconnage, maxretries, maxretrybackoff, minidleconns, minretrybackoff, \
+         network, password, password_file, poolsize, pooltimeout, readtimeout, tlsconfig, username, writetimeout",
+    ),
+    (
+        "oidc_auth.redis_token_db.redis_cluster_options",
+        "addrs, dialtimeout, idlecheckfrequency, idletimeout, maxconnage, maxredirects, maxretries, maxretrybackoff, minidleconns, \
+         minretrybackoff, password, password_file, poolsize, pooltimeout, readonly, readtimeout, routebylatency, routerandomly, tlsconfig, \
+         username, writetimeout",
+    ),
+    ("oidc_auth.redis_token_db.redis_options.tlsconfig", "ca_certificate, insecureskipverify, servername"),
+    (
         "oidc_auth",
         "account_prefix, ca_certificate, client_id, client_secret, client_secret_file, domain, grace, http_timeout, issuer, \
          label_claims, labels_claims, level_token_db, name, plain_http, redirect_url, redis_token_db, registry_url, \
@@ -160,7 +172,7 @@ forward_auth: {trusted_proxies: unix, service: s, paths: [{path: /a, scope: "a:b
 api: {listen: off, UNKNOWN}
 telemetry: {endpoint: "https://c:4318", UNKNOWN}
 sign_in: {secret: 0123456789abcdef0123456789abcdef, UNKNOWN}
-oidc_auth: {issuer: "https://a", redirect_url: "https://a/oidc_auth", client_id: c, client_secret: s, level_token_db: {UNKNOWN}, redis_token_db: {UNKNOWN}, account_prefix: "o:", UNKNOWN}
+oidc_auth: {issuer: "https://a", redirect_url: "https://a/oidc_auth", client_id: c, client_secret: s, level_token_db: {path: p, UNKNOWN}, redis_token_db: {redis_options: {tlsconfig: {UNKNOWN}, UNKNOWN}, redis_cluster_options: {addrs: ["h:1"], UNKNOWN}, UNKNOWN}, account_prefix: "o:", UNKNOWN}
 google_auth: {redirect_url: "https://a/google_auth", client_id: c, client_secret: s, UNKNOWN}
 github_auth: {redirect_url: "https://a/github_auth", client_id: c, client_secret: s, UNKNOWN}
 gitlab_auth: {redirect_uri: "https://a/gitlab_auth", client_id: c, client_secret: s, account_prefix: "g:", UNKNOWN}
@@ -194,7 +206,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-fn keys_of_each_map() -> BTreeMap<String, String> {
+pub(crate) fn keys_of_each_map() -> BTreeMap<String, String> {
     let text = EVERY_MAP.replace("UNKNOWN", &format!("{UNKNOWN}: 1"));
     let problems = Config::read(Path::new("config.yml"), &text, [], Secrets::Skip).unwrap_err();
     let known = problems.iter().map(|problem| {

@@ -15,6 +15,7 @@ mod catalogue;
 mod cli;
 mod clients;
 mod config;
+mod contents;
 mod credentials;
 mod declared;
 mod deleting;
@@ -37,10 +38,14 @@ mod monitoring;
 #[path = "../support/oidc.rs"]
 mod oidc;
 mod outcomes;
+mod overview_by_api;
 mod pages;
 mod pages_managing;
+mod pages_of_services;
+mod pages_rights;
 mod pages_running;
 mod pem;
+mod pictures;
 mod policy_questions;
 mod policy_tests;
 #[path = "../support/port.rs"]

@@ -10,12 +10,12 @@ use crate::support::{at_length, http, part, scratch, visit};
 /// One who may do everything to everybody's secrets, and so reaches what lies behind the rights.
 const RULES: &str = "acl:\n  - match: {type: dockwarden, account: waldi}\n    actions: [list, show, create, change, renew, revoke, check, test, diff, who-can, explain]\n";
 
-/// What is below these addresses: registries and the directory.
-const MANAGED: &str = "^/(registries|pulls|groups|apps|services|users)(/|$)";
+/// What is below these addresses: registries, the directory, and how the server is.
+const MANAGED: &str = "^/(registries|pulls|overview|decisions|groups|apps|services|users)(/|$)";
 
 #[test]
 fn nothing_that_schemathesis_sends_about_secrets_and_policies_is_answered_with_a_500_or_against_the_description() {
-    let (server, records) = tried(["--exclude-path-regex", MANAGED], 60, 12);
+    let (server, records) = tried(["--exclude-path-regex", MANAGED], 60, 13);
     assert!(fs::metadata(&records).unwrap().len() > 0);
     let metrics = http::exchange(&server.address, &http::request("GET", "/metrics", &server.address, &[], b"")).text();
     let done = metrics.lines().find_map(|line| line.strip_prefix("dockwarden_api_requests_total{outcome=\"done\"} "));
@@ -26,7 +26,7 @@ fn nothing_that_schemathesis_sends_about_secrets_and_policies_is_answered_with_a
 /// They are many: each has fewer examples than those of secrets, unless there is time.
 #[test]
 fn nothing_that_schemathesis_sends_about_registries_is_answered_with_a_500_or_against_the_description() {
-    tried(["--include-path-regex", MANAGED], at_length(10), 39);
+    tried(["--include-path-regex", MANAGED], at_length(10), 41);
 }
 
 /// A server with the records in this file, after schemathesis has tried so many operations of it with so many examples each.

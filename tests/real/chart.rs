@@ -253,7 +253,11 @@ pub(crate) const VALUES: &[(&str, &[&str], &[&str])] = &[
         &[],
         &[],
     ),
-    ("{serviceMonitor: {enabled: true, labels: {release: prometheus}}}", &["Service", "ServiceMonitor"], &[]),
+    (
+        "{serviceMonitor: {enabled: true, labels: {release: prometheus}}, networkPolicy: {metricsFrom: [{podSelector: {}}]}}",
+        &["Service", "ServiceMonitor"],
+        &[],
+    ),
     (
         "{image: {digest: \"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}, imagePullSecrets: [{name: x}], \
          env: {AWS_REGION: eu-central-1}, log: debug, files: {keys.json: \"{}\"}, podLabels: {a: b}, podAnnotations: {a: b}, \
@@ -397,6 +401,41 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
             "config.users.bob.password: a ConfigMap is no place for",
         ),
         ("{config: {ldap_auth: {bind_password: x}}}".to_owned(), "write bind_password_file: /secrets/NAME"),
+        ("{config: {ldap_auth: {bind_password: 1234}}}".to_owned(), "write bind_password_file: /secrets/NAME"),
+        ("{config: {oidc_auth: {client_secret: x}}}".to_owned(), "config.oidc_auth.client_secret: a ConfigMap"),
+        ("{config: {oidc_auth: [{client_secret: x}]}}".to_owned(), "write client_secret_file: /secrets/NAME"),
+        ("{config: {telemetry: {authorization: x}}}".to_owned(), "write authorization_file: /secrets/NAME"),
+        ("{config: {acl_xorm: {conn_string: x}}}".to_owned(), "write conn_string_file: /secrets/NAME"),
+        (
+            "{config: {registries: {r: {events: {secret: x}}}}}".to_owned(),
+            "config.registries.r.events.secret: a ConfigMap",
+        ),
+        (
+            "{config: {directory: {services: {a@b: {secrets: [x]}}}}}".to_owned(),
+            "config.directory.services.a@b.secrets: a ConfigMap is no place for hashes",
+        ),
+        ("{config: {http_auth: {headers: {X: y}}}}".to_owned(), "config.http_auth.headers.X: a ConfigMap"),
+        (
+            "{config: {http_auth: {headers: {Authorization: \"Bearer y ${account}\"}}}}".to_owned(),
+            "write {file: /secrets/NAME}",
+        ),
+        ("{config: {http_auth: {url: \"https://u:p@h/\"}}}".to_owned(), "config.http_auth.url: a ConfigMap"),
+        ("{config: {http_auth: {url: \"https://h/?api_key=x\"}}}".to_owned(), "config.http_auth.url: a ConfigMap"),
+        (
+            "{config: {mongo_auth: {dial_info: {uri: \"mongodb://u:p@h/\"}}}}".to_owned(),
+            "config.mongo_auth.dial_info.uri: a ConfigMap is no place for a login",
+        ),
+        (
+            "{env: {DOCKWARDEN__LDAP_AUTH__BIND_PASSWORD: x}}".to_owned(),
+            "name a file: DOCKWARDEN__LDAP_AUTH__BIND_PASSWORD_FILE",
+        ),
+        ("{config: {registries: {r: {}}}}".to_owned(), "config.registries needs records; write sqlite or postgres"),
+        ("{config: {sign_in: {}}}".to_owned(), "config.sign_in needs records; write sqlite or postgres"),
+        (
+            "{config: {workload: [{single_use: true}]}}".to_owned(),
+            "config.workload[0].single_use needs records; write sqlite or postgres",
+        ),
+        ("{serviceMonitor: {enabled: true}}".to_owned(), "networkPolicy.metricsFrom: name the pods of Prometheus"),
         (
             "{config: {gateway: {upstreams: [{password: x}]}}}".to_owned(),
             "config.gateway.upstreams[0].password: a ConfigMap",
@@ -405,6 +444,17 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
     ];
     for (values, words) in cases {
         helm(&["template", "test"], &[LEAST, &values]).refused(&[words]);
+    }
+    // What only looks like a secret: files, and places where the client's own name and password are put in.
+    for values in [
+        "{config: {http_auth: {url: \"https://h/?user=${account}&password=${password}\"}}}",
+        "{config: {http_auth: {headers: {Authorization: \"Basic ${basic}\", Accept: text/plain, X: {file: /secrets/x}}}}}",
+        "{config: {users: {password: {password_file: /secrets/x, labels: {secret: [a], secrets: [b]}}}}}",
+        "{config: {workload: [{single_use: false}]}}",
+        "{env: {DOCKWARDEN__LDAP_AUTH__BIND_PASSWORD_FILE: /secrets/x}}",
+        "{serviceMonitor: {enabled: true}, networkPolicy: {enabled: false}}",
+    ] {
+        helm(&["template", "test"], &[LEAST, values]).well();
     }
     // With nothing said, too: there is no image that would be pulled from a place that nobody chose.
     helm(&["template", "test"], &[]).refused(&["signingKey.existingSecret: name the secret"]);

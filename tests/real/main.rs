@@ -48,6 +48,7 @@ mod long;
 mod mongo;
 mod mongo_rules;
 mod monitoring;
+mod old_passwords;
 mod opensvc;
 mod package;
 mod pattern_oracle;

@@ -3,6 +3,7 @@
 
 mod moved;
 mod outages;
+mod owner;
 
 use std::ffi::OsStr;
 use std::path::Path;

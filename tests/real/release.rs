@@ -148,6 +148,9 @@ fn the_debian_package_is_complete_and_lintian_finds_nothing() {
         ("-rw-r--r--", "/usr/share/doc/dockwarden/copyright"),
         ("-rw-r--r--", "/usr/share/doc/dockwarden/THIRD-PARTY-NOTICES.gz"),
         ("-rw-r--r--", "/usr/share/doc/dockwarden/examples/config.example.yml"),
+        ("-rw-r--r--", "/usr/share/doc/dockwarden/CHANGELOG.md"),
+        ("-rw-r--r--", "/usr/share/doc/dockwarden/how-to/systemd.md"),
+        ("-rw-r--r--", "/usr/share/doc/dockwarden/reference/config.md"),
     ] {
         assert!(files.contains(&(mode, "0/0", name)), "{mode} {name}\n{listed}");
     }
@@ -155,6 +158,10 @@ fn the_debian_package_is_complete_and_lintian_finds_nothing() {
     let is_closed = |mode: &str| mode.starts_with('l') || !mode[7..].contains('w');
     assert!(files.iter().all(|(mode, owner, _)| *owner == "0/0" && is_closed(mode)), "{listed}");
     assert!(listed.contains("/usr/bin/docker-credential-dockwarden -> dockwarden\n"), "{listed}");
+    let unpacked = scratch::directory("unpacked");
+    dpkg(&["--extract", path, unpacked.to_str().unwrap()]);
+    let changes = fs::read_to_string(unpacked.join("usr/share/doc/dockwarden/CHANGELOG.md")).unwrap();
+    assert!(changes.contains(&format!("\n## {}, 20", env!("CARGO_PKG_VERSION"))) && !changes.contains("Unreleased"));
     assert_eq!(dpkg(&["--field", path, "Version"]).stdout.trim_end(), env!("CARGO_PKG_VERSION"));
 
     // The same program gives the same package, and is not looked at to know the machine.
@@ -229,7 +236,9 @@ fn the_images_of_a_release_are_what_the_dockerfile_makes() {
     let write = |archive: &Path| {
         let images =
             [format!("amd64={}", program.display()), format!("arm64={},{}", program.display(), base.display())];
-        part::run(script("image.py").arg(archive).arg("1.2.3").arg(notices()).args(images)).well();
+        let mut script = script("image.py");
+        script.env("DOCKWARDEN_RELEASE_REVISION", "a-commit").arg(archive).arg("1.2.3").arg(notices());
+        part::run(script.args(images)).well();
     };
     write(&archive);
     for (architecture, layers) in [("amd64", 1), ("arm64", 2)] {
@@ -238,6 +247,10 @@ fn the_images_of_a_release_are_what_the_dockerfile_makes() {
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), layers, "{config}");
         let told = &config["config"];
         assert_eq!(told["User"], instruction("USER"));
+        let label =
+            |name: &str| told["Labels"][format!("org.opencontainers.image.{name}")].as_str().unwrap_or_default();
+        assert!(!label("description").is_empty() && label("licenses").starts_with("Apache-2.0"), "{told}");
+        assert_eq!((label("version"), label("revision")), ("1.2.3", "a-commit"));
         assert_eq!(told["ExposedPorts"], json!({format!("{}/tcp", instruction("EXPOSE")): {}}));
         for (key, name) in [("Entrypoint", "ENTRYPOINT"), ("Cmd", "CMD")] {
             assert_eq!(told[key], serde_json::from_str::<Value>(&instruction(name)).unwrap(), "{name}");
@@ -288,6 +301,47 @@ fn the_images_of_a_release_are_what_the_dockerfile_makes() {
     let again = directory.join("again.tar");
     write(&again);
     assert!(fs::read(&again).unwrap() == fs::read(&archive).unwrap(), "the same bytes");
+}
+
+/// Two archives that are loaded side by side have two names.
+#[test]
+fn the_image_with_a_shell_has_a_tag_of_its_own() {
+    let directory = scratch::directory("tags");
+    let (base, program) = (scratch::directory("base"), small());
+    let plain = format!("amd64={}", program.display());
+    let shell = format!("{plain},{}", base.display());
+    for (image, tag) in [(plain, "1.2.3"), (shell, "1.2.3-shell")] {
+        let archive = directory.join(tag);
+        part::run(script("image.py").arg(&archive).arg("1.2.3").arg(notices()).arg(image)).well();
+        let mut tar = part::client("tar");
+        let index = part::run(tar.args(["--extract", "--to-stdout", "--file"]).arg(&archive).arg("index.json")).well();
+        let index: Value = serde_json::from_str(&index.stdout).unwrap();
+        let names = &index["manifests"][0]["annotations"];
+        assert_eq!(names["org.opencontainers.image.ref.name"], tag);
+        assert_eq!(names["io.containerd.image.name"], format!("localhost/dockwarden:{tag}"));
+    }
+}
+
+/// What cargo does not know of is in the list of what a release is made of, and the list says the same each time.
+#[test]
+fn the_list_of_parts_names_what_is_linked_beside_crates() {
+    let bom = json!({"metadata": {"component": {"bom-ref": "own"}}, "components": [{"name": "a"}],
+                     "dependencies": [{"ref": "own", "dependsOn": ["a"]}]});
+    let written = |options: &[&str]| -> Value {
+        let file = scratch::write(&scratch::directory("sbom"), "bom.json", &bom.to_string());
+        part::run(script("sbom.py").arg(&file).args(options)).well();
+        serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+    };
+    let [program, shell] = [&[][..], &["--shell"]].map(written);
+    let names = |bom: &Value| -> Vec<String> {
+        bom["components"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&program), ["a", "glibc"]);
+    assert_eq!(names(&shell), ["a", "glibc", "busybox"]);
+    assert_eq!(program["dependencies"][0]["dependsOn"][1], program["components"][1]["bom-ref"]);
+    assert!(program["serialNumber"].as_str().unwrap().starts_with("urn:uuid:"));
+    assert_eq!(written(&[]), program);
+    assert_ne!(shell["serialNumber"], program["serialNumber"]);
 }
 
 /// A copy of what git would commit, with another version given to it.

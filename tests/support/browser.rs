@@ -165,10 +165,22 @@ impl Browser {
         self.order("spoil", json!({}));
     }
 
-    /// Makes a picture of what the window shows.
+    /// Makes a picture of the page, so wide and at most so high, in pixels. What differs with each run is replaced on it.
     #[track_caller]
-    pub(crate) fn picture(&mut self, file: &Path) {
-        self.order("shot", json!({"file": file}));
+    pub(crate) fn picture(&mut self, file: &Path, (width, highest): (u32, u32)) {
+        self.order("shot", json!({"file": file, "width": width, "highest": highest}));
+    }
+
+    /// Goes to another place, which has the same cookies if it has the same host: they know no ports.
+    #[track_caller]
+    pub(crate) fn at(&mut self, address: &str) {
+        self.order("at", json!({"url": address}));
+    }
+
+    /// The cookies that the browser has for this place, as a request sends them.
+    #[track_caller]
+    pub(crate) fn cookies(&mut self) -> String {
+        self.order("cookies", json!({})).as_str().unwrap().to_owned()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The doors of the recipes: a proxy that asks Dockwarden about each request, before what has no login of its own.
 
+use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use super::process::Process;
 use super::recipe::{NOBODYS_HASH, Recipe};
 use super::recorder::Recorder;
 use super::registry::{self, Edition};
-use super::{dockwarden, part, port, scratch};
+use super::{dockwarden, keys, part, port, scratch};
 
 /// The passwords that the tests give the recipe's accounts, and the one that they add, who may do everything.
 pub(crate) const ALICE: (&str, &str) = ("alice", "123");
@@ -84,6 +85,14 @@ fn registry_config(directory: &Path, changes: &[(&str, &str)]) -> String {
     Recipe::read("auth-request-dockwarden.md").file("config.yml", &[&[("/var/lib/registry", &*data)], changes].concat())
 }
 
+/// The pair that the recipe finds in `/etc/dockwarden`.
+fn pair_in(directory: &Path) {
+    let pair = keys::as_in_the_guide(keys::Kind::P256);
+    for (name, file) in [("token.crt", pair.certificate), ("token.key", pair.key)] {
+        fs::copy(file, directory.join(name)).unwrap();
+    }
+}
+
 fn logged(level: &str) -> [(String, String); 2] {
     [("REGISTRY_LOG_LEVEL", level), ("REGISTRY_LOG_FORMATTER", "json")].map(|(key, value)| (key.into(), value.into()))
 }
@@ -94,6 +103,7 @@ impl Door {
         let (recipe, behind_it) = (Recipe::read("auth-request-nginx.md"), Recipe::read("auth-request-dockwarden.md"));
         let tls = Tls::new();
         let directory = scratch::directory("asked");
+        pair_in(&directory);
         let socket = directory.join("sock").display().to_string();
         let handbook = Recorder::start();
         let (registry, registry_at, upstream) = match behind {
@@ -148,6 +158,7 @@ impl Door {
     pub(crate) fn caddy(behind: Behind<'_>) -> Self {
         let recipe = Recipe::read("auth-request-caddy.md");
         let directory = scratch::directory("asked");
+        pair_in(&directory);
         let handbook = Recorder::start();
         let (registry, registry_at) = match behind {
             Behind::Registry(edition) | Behind::TalkativeRegistry(edition) => {
@@ -167,7 +178,7 @@ impl Door {
         let people = people.split_once("\nusers:\n").unwrap().1;
         let config = recipe.file(
             "auth_config.yml",
-            &[("127.0.0.1:5001", "127.0.0.1:0"), ("/var/lib/dockwarden", directory.to_str().unwrap())],
+            &[("127.0.0.1:5001", "127.0.0.1:0"), ("/etc/dockwarden", directory.to_str().unwrap())],
         );
         let config = scratch::write(&directory, "auth_config.yml", &with_root(&format!("{config}\nusers:\n{people}")));
         let (dockwarden, asked_at) = dockwarden::listening(&config);

@@ -31,13 +31,13 @@ packages=
 # Those that make a release for the other machine, a Debian to install it in, and a browser.
 release=
 [ "${1:-}" != long ] || release='aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
-    qemu-aarch64-static:qemu-user-static mmdebstrap:mmdebstrap chromium:chromium node:nodejs npm:npm'
+    qemu-aarch64-static:qemu-user-static mmdebstrap:mmdebstrap chromium:chromium pngquant:pngquant node:nodejs npm:npm'
 for pair in $release \
     dockerd:docker.io docker:docker.io docker-registry:docker-registry docker-compose:docker-compose \
     containerd:containerd ctr:containerd podman:podman buildah:buildah skopeo:skopeo \
     slapd:slapd slappasswd:slapd ldapmodify:ldap-utils caddy:caddy faketime:faketime \
     busybox:busybox-static htpasswd:apache2-utils nginx:nginx curl:curl openssl:openssl \
-    lintian:lintian mandoc:mandoc \
+    lintian:lintian mandoc:mandoc redis-cli:redis-tools \
     systemd-analyze:systemd setpriv:util-linux unshare:util-linux nsenter:util-linux ip:iproute2 iptables:iptables timeout:coreutils tar:tar python3:python3
 do
     has "${pair%%:*}" && continue
@@ -176,6 +176,12 @@ for source in "$here"/go/*/; do
     (cd "$here/go" && go build -trimpath -o "$tools/$name" "./$name") || fail "could not build $source"
 done
 
+# Redis: the package of its tools has the server's program by another name, makes no user, and starts no server.
+has redis-server || ln -sf "$(command -v redis-check-rdb)" "$tools/redis-server" || fail "Debian's redis-tools has no redis-check-rdb"
+
+# docker_auth's token databases, filled by the libraries that docker_auth uses.
+(cd "$here/tokendb" && go build -trimpath -o "$tools/tokendb" .) || fail "could not build $here/tokendb"
+
 # Casbin for Go, as docker_auth uses it: a module of its own, since only it needs anything from others.
 (cd "$here/casbin" && go build -trimpath -o "$tools/casbin" .) || fail "could not build $here/casbin"
 
@@ -244,6 +250,24 @@ install -m 644 "$operator/example/prometheus-operator-crd/monitoring.coreos.com_
 
 # OpenTelemetry's Collector, for the spans and metrics that we send.
 (cd "$here/collector" && go build -trimpath -o "$long/collector" .) || fail "could not build $here/collector"
+
+# Gitea, which has GitHub's paths and is an OpenID provider. What its module puts in place of others counts only where it is the main one:
+# so it is built in its own folder. What it reads while it runs lies beside it.
+gitea_version=v1.26.4
+if [ "$(cat "$long/gitea-files/version" 2>/dev/null)" != "$gitea_version" ] || [ ! -x "$long/gitea" ]; then
+    echo "building gitea $gitea_version (once; takes minutes)" >&2
+    log=$(mktemp)
+    sources=$(cd "$(mktemp -d)" && go mod download -json "code.gitea.io/gitea@$gitea_version" | sed -n 's/.*"Dir": "\(.*\)",/\1/p')
+    if ! (cd "$sources" && go build -trimpath -tags 'sqlite sqlite_unlock_notify' -o "$(cd "$long" && pwd)/gitea" .) >"$log" 2>&1; then
+        grep -v '^go: downloading' "$log" | tail -n 20 >&2
+        rm -f "$log"
+        fail "could not build gitea $gitea_version"
+    fi
+    rm -rf "$log" "$long/gitea-files"
+    mkdir -p "$long/gitea-files"
+    cp -r --no-preserve=mode "$sources/templates" "$sources/options" "$sources/public" "$long/gitea-files"
+    echo "$gitea_version" >"$long/gitea-files/version"
+fi
 
 # What drives a browser, what finds obstacles on a page, and a strict OpenID provider, from npm.
 node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' ||

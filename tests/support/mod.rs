@@ -35,6 +35,7 @@ pub(crate) mod project;
 pub(crate) mod recipe;
 pub(crate) mod recorder;
 pub(crate) mod records;
+pub(crate) mod redis;
 pub(crate) mod registry;
 pub(crate) mod scratch;
 pub(crate) mod script;

@@ -88,6 +88,8 @@ pub(crate) enum Manner {
     Huge,
     /// It takes the request and says nothing.
     Silent,
+    /// It says nothing when it is asked for its keys.
+    KeysSilent,
     /// With this status.
     Status(u16),
     /// With a discovery document that names keys at this address.
@@ -201,8 +203,10 @@ impl Provider {
                 Manner::As(issuer) => document["issuer"] = json!(issuer),
                 // Until the client goes.
                 Manner::Silent => return drop(stream.read(&mut [0])),
+                Manner::KeysSilent if target == "/jwks" => return drop(stream.read(&mut [0])),
+                Manner::KeysSilent => {}
             }
-            if let (Some((status, _)), Manner::Well) = (&tokens, self.manner()) {
+            if let (Some((status, _)), Manner::Well | Manner::KeysSilent) = (&tokens, self.manner()) {
                 head = format!("{status} Whatever");
             }
             let body = match target.as_str() {

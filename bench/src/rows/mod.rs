@@ -10,6 +10,7 @@ mod greedy;
 mod logins;
 mod memory;
 mod mongo;
+mod pages;
 mod policy;
 mod promises;
 mod reload;
@@ -97,6 +98,9 @@ impl Run {
             }
             How::Search { repositories, rate } => {
                 search::measure(self, program, setup()?, self.some(*repositories), *rate)
+            }
+            How::Pages { repositories, times } => {
+                pages::measure(self, program, setup()?, self.some(*repositories), self.some(*times))
             }
             How::Broken { rate } => broken::measure(self, program, setup()?, *rate),
             How::Slow { connections, rate } => slow::measure(self, program, setup()?, *connections, *rate),

@@ -34,7 +34,7 @@ const AT_ONCE: usize = 1000;
 /// How long the server may take to read them all.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the accounts may do besides the standard rules: their own repository, so that a server can be seen to give something.
-const RULES: &str = "  - {match: {name: \"${account}/*\"}, actions: [pull, push]}\n";
+pub(super) const RULES: &str = "  - {match: {name: \"${account}/*\"}, actions: [pull, push]}\n";
 
 /// Measures both, over so many repositories.
 pub fn measure(run: &Run, program: &Program, setup: &Setup, repositories: usize, rate: f64) -> anyhow::Result<Outcome> {
@@ -89,7 +89,7 @@ fn rare(repositories: usize) -> String {
 }
 
 /// Two who are in groups: one by which the standard rules allow much, one by which they allow nothing.
-fn directory() -> String {
+pub(super) fn directory() -> String {
     let list = |of: std::ops::Range<usize>, one: &dyn Fn(usize) -> String| of.map(one).collect::<Vec<_>>().join(", ");
     let name = |number: usize| format!("g{number}");
     format!(
@@ -107,7 +107,7 @@ fn directory() -> String {
 }
 
 /// Has the records know the repositories: of groups, apps and users, and of nobody.
-async fn fill(config: &Path, repositories: usize) -> anyhow::Result<()> {
+pub(super) async fn fill(config: &Path, repositories: usize) -> anyhow::Result<()> {
     let source = Source { file: config.to_owned(), variables: Vec::new() };
     let config = source.load(Secrets::Read)?;
     let app = App::open(source, config)?;

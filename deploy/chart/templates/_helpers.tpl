@@ -39,20 +39,55 @@ labels:
 {{- end -}}
 {{- end -}}
 
-{{/* A ConfigMap is for everybody's eyes: what the configuration can say as a file has to be one. Takes .at and .value. */}}
+{{/* The keys of the configuration that hold a secret, each with a key NAME_file beside it. A test compares them with the program's. */}}
+{{- define "dockwarden.secretKeys" -}}
+authorization bind_password client_secret conn_string password secret
+{{- end -}}
+
+{{/*
+Everybody who may read the namespace reads a ConfigMap: a secret in it would be known to all of them. What the configuration can say
+as a file has to be one. Takes .at and .value.
+*/}}
 {{- define "dockwarden.nothingSecret" -}}
 {{- $at := .at -}}
+{{- $keys := splitList " " (include "dockwarden.secretKeys" .) -}}
 {{- if kindIs "map" .value -}}
   {{- range $key, $value := .value -}}
     {{- $place := printf "%s.%s" $at $key -}}
-    {{- if and (has $key (list "password" "bind_password" "conn_string" "secret")) (kindIs "string" $value) -}}
+    {{- $isText := not (or (kindIs "invalid" $value) (kindIs "map" $value) (kindIs "slice" $value) (eq (toString $value) "")) -}}
+    {{- if and (has $key $keys) $isText -}}
       {{- fail (printf "%s: a ConfigMap is no place for a password or its hash; write %s_file: /secrets/NAME, and put NAME into the secret of secrets.existingSecret" $place $key) -}}
     {{- end -}}
-    {{- include "dockwarden.nothingSecret" (dict "at" $place "value" $value) -}}
+    {{- if and (eq $key "secrets") (kindIs "slice" $value) $value -}}
+      {{- fail (printf "%s: a ConfigMap is no place for hashes; keep this service in the records, by `dockwarden service`" $place) -}}
+    {{- end -}}
+    {{- if and (eq $key "uri") $isText (contains "@" (toString $value)) -}}
+      {{- fail (printf "%s: a ConfigMap is no place for a login; write addrs, username and password_file in place of the address" $place) -}}
+    {{- end -}}
+    {{- if and (eq $key "headers") (kindIs "map" $value) -}}
+      {{- range $header, $text := $value -}}
+        {{- $isMap := or (kindIs "map" $text) (kindIs "invalid" $text) -}}
+        {{- /* What is left where the client's own name and password are put in. */ -}}
+        {{- $own := regexReplaceAll "\\$\\{[^}]*\\}" (toString $text) "" | trim | lower -}}
+        {{- if not (or $isMap (has (lower $header) (list "accept" "user-agent")) (has $own (list "" "basic" "bearer"))) -}}
+          {{- fail (printf "%s.%s: a ConfigMap is no place for a header that may be a secret; write {file: /secrets/NAME}, and put NAME into the secret of secrets.existingSecret" $place $header) -}}
+        {{- end -}}
+      {{- end -}}
+    {{- end -}}
+    {{- if ne $key "labels" -}}
+      {{- include "dockwarden.nothingSecret" (dict "at" $place "value" $value) -}}
+    {{- end -}}
   {{- end -}}
 {{- else if kindIs "slice" .value -}}
   {{- range $index, $value := .value -}}
     {{- include "dockwarden.nothingSecret" (dict "at" (printf "%s[%d]" $at $index) "value" $value) -}}
+  {{- end -}}
+{{- else if kindIs "string" .value -}}
+  {{- if regexMatch "://[^/?#[:space:]]*@" .value -}}
+    {{- fail (printf "%s: a ConfigMap is no place for a login; leave it out of the address, and write a file: password_file: /secrets/NAME, or headers: {Authorization: {file: /secrets/NAME}}" $at) -}}
+  {{- end -}}
+  {{- if regexMatch "(?i)://.*[?&][a-z_-]*(key|token|secret|password)=[^&$]" .value -}}
+    {{- fail (printf "%s: a ConfigMap is no place for a key; write it as a header: {file: /secrets/NAME}, or have whoever is asked take it so" $at) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -93,8 +128,13 @@ labels:
   {{- if $postgres.ownAuthority }}{{ $_ := set $written "ca_certificate" "/records/ca.crt" }}{{ end -}}
   {{- $_ := set $config "records" (dict "postgres" $written) -}}
 {{- else -}}
-  {{- range list "records_auth" "acl_records" "api" "lasting" "catalogue" -}}
+  {{- range list "records_auth" "acl_records" "api" "lasting" "catalogue" "registries" "sign_in" -}}
     {{- if hasKey $config . }}{{ fail (printf "records.kind: config.%s needs records; write sqlite or postgres" .) }}{{ end -}}
+  {{- end -}}
+  {{- range $index, $entry := $config.workload -}}
+    {{- if and (kindIs "map" $entry) (hasKey $entry "single_use") (ne (toString $entry.single_use) "false") -}}
+      {{- fail (printf "records.kind: config.workload[%d].single_use needs records; write sqlite or postgres" $index) -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- toYaml $config -}}
@@ -127,6 +167,9 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
   - {name: RUST_LOG, value: {{ .Values.log | quote }}}
   {{- range $name, $value := .Values.env }}
+  {{- if has (last (splitList "__" (lower $name))) (splitList " " (include "dockwarden.secretKeys" $)) }}
+  {{- fail (printf "env.%s: everybody who may read the deployment would read it; name a file: %s_FILE: /secrets/NAME" $name $name) }}
+  {{- end }}
   - {name: {{ $name | quote }}, value: {{ $value | quote }}}
   {{- end }}
 securityContext:

@@ -17,7 +17,7 @@ use crate::authn::password::Passwords;
 use crate::authn::{Account, Identity, LookUp};
 use crate::authz::Shown;
 use crate::backend::{Backends, Facts};
-use crate::config::Config;
+use crate::config::{Config, ServicesFrom};
 use crate::directory::{self, Directory};
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
@@ -62,6 +62,8 @@ pub(in crate::cli) struct Policy {
     /// The sections that decide what no rule matches and are not asked here.
     pub(in crate::cli) deciders: Vec<&'static str>,
     pub(in crate::cli) services: Vec<String>,
+    /// Whether registries of the records are services as well.
+    services_from: ServicesFrom,
     /// The actions of what is protected besides registries.
     pub(super) actions: Actions,
     pub(in crate::cli) now: OffsetDateTime,
@@ -179,6 +181,7 @@ impl Policy {
                 .cloned()
                 .collect(),
             services: config.token.services,
+            services_from: config.token.services_from,
             now,
         })
     }
@@ -276,7 +279,11 @@ impl Policy {
 
     /// Why a server refuses requests for this service, if it does.
     pub(super) fn refuses(&self, service: &str) -> Option<String> {
-        if self.services.is_empty() || self.services.iter().any(|known| known == service) {
+        let is_declared = match self.services_from {
+            ServicesFrom::Token => false,
+            ServicesFrom::Registries => self.access.directory().is_some_and(|directory| directory.declares(service)),
+        };
+        if self.services.is_empty() || is_declared || self.services.iter().any(|known| known == service) {
             return None;
         }
         let names: Vec<String> = self.services.iter().map(|known| format!("\"{known}\"")).collect();

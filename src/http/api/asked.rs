@@ -132,6 +132,14 @@ pub(super) struct Renewal {
     pub(super) expires: String,
 }
 
+/// Who is to be signed out everywhere.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignOut {
+    /// The asker without it.
+    pub(super) account: Option<String>,
+}
+
 /// Reads what is said of a limit: `null` lifts it (RFC 7396).
 pub(super) fn wanted<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Wanted<T>, D::Error> {
     Ok(Option::deserialize(deserializer)?.map_or(Wanted::Lifted, Wanted::Is))

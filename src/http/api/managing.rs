@@ -18,11 +18,12 @@ use tracing::info;
 
 use super::asked::{self, IfMatch};
 use super::drafts::{Described, DescriptionChange, MemberFields, NewMember, NewRegistry, RegistryChange};
+use super::overview::{self, OverviewTold};
 use super::problem::Refused;
 use super::{Admitted, JSON, PATCH, admit, etag, reply};
 use crate::access::Decision;
 use crate::catalogue::{Deleted, Emptied, Seen, Siblings, is_digest};
-use crate::directory::rights::{DESCRIPTIONS, ManagedAction, PULLS, REGISTRIES};
+use crate::directory::rights::{DESCRIPTIONS, ManagedAction, OVERVIEW, PULLS, REGISTRIES};
 use crate::http::visit::Visit;
 use crate::management::{Behind, Counted, Desk, Filter, MemberKind, NotDone, Sought};
 use crate::records::Version;
@@ -75,6 +76,10 @@ pub enum Managing {
     ListPulls,
     /// Lists who pulled an image, from wherever.
     ListUses,
+    /// Shows how the server is, and what it decided last.
+    ShowOverview,
+    /// Shows what was decided under an id.
+    ShowDecisions,
     /// Lists entries of the directory.
     ListMembers(MemberKind),
     /// Makes one.
@@ -131,6 +136,8 @@ impl Managing {
             Managing::ListPushers,
             Managing::ListPulls,
             Managing::ListUses,
+            Managing::ShowOverview,
+            Managing::ShowDecisions,
         ];
         let members = MemberKind::ALL.into_iter().flat_map(|kind| {
             [
@@ -174,6 +181,8 @@ impl Managing {
                 (Method::GET, "/registries/{service}/repositories/{name}/pulls", Ours(May::List, PULLS))
             }
             Managing::ListUses => (Method::GET, "/pulls", Ours(May::List, PULLS)),
+            Managing::ShowOverview => (Method::GET, "/overview", Ours(May::Show, OVERVIEW)),
+            Managing::ShowDecisions => (Method::GET, "/decisions/{id}", Ours(May::Show, OVERVIEW)),
             Managing::ListMembers(kind) => (Method::GET, places(kind).0, Ours(May::List, kind.entry().plural())),
             Managing::MakeMember(kind) => (Method::POST, places(kind).0, Ours(May::Create, kind.entry().plural())),
             Managing::ShowMember(kind) => (Method::GET, places(kind).1, Ours(May::Show, kind.entry().plural())),
@@ -247,6 +256,8 @@ pub(super) async fn respond(
         | Managing::ListPushers
         | Managing::ListPulls
         | Managing::ListUses
+        | Managing::ShowOverview
+        | Managing::ShowDecisions
         | Managing::ListMembers(_)
         | Managing::ShowMember(_)
         | Managing::RemoveMember(_) => Vec::new(),
@@ -260,7 +271,7 @@ pub(super) async fn respond(
     let address = visit.asker.address;
     let desk = Desk { access, catalogue, who: &who, address, now, heard: &heard };
     let place: [&str; 3] = std::array::from_fn(|at| parameters.get(at).map_or("", String::as_str));
-    let counter = Counter { desk, parts: &parts, body: &body };
+    let counter = Counter { visit, desk, parts: &parts, body: &body };
     let done = counter.serve(operation, place).await;
     if !matches!(done, Err(Refused::NotDone(NotDone::Denied(_))))
         && let Some(lasting) = access.lasting()
@@ -272,6 +283,7 @@ pub(super) async fn respond(
 
 /// One request, and what was sent with it.
 struct Counter<'a> {
+    visit: &'a Visit<'a>,
     desk: Desk<'a>,
     parts: &'a Parts,
     body: &'a [u8],
@@ -383,6 +395,24 @@ impl Counter<'_> {
             Managing::ListPushers => self.callers((first, name), &Action::Push).await,
             Managing::ListPulls => self.pulls((first, name)).await,
             Managing::ListUses => self.uses().await,
+            Managing::ShowOverview => {
+                self.sees_overview().await?;
+                ok(&OverviewTold::of(&self.visit.app.overview(desk.now)?))
+            }
+            Managing::ShowDecisions => {
+                self.sees_overview().await?;
+                match self.visit.app.decided(first, desk.now) {
+                    found if found.is_empty() => Err(NotDone::Missing.into()),
+                    found => ok(&json!({ "decisions": overview::told(&found) })),
+                }
+            }
+        }
+    }
+
+    async fn sees_overview(&self) -> Result<(), NotDone> {
+        match self.desk.sees_overview().await? {
+            true => Ok(()),
+            false => Err(NotDone::Missing),
         }
     }
 

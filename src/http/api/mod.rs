@@ -5,6 +5,7 @@ mod asked;
 mod drafts;
 mod managing;
 mod operation;
+mod overview;
 mod policy_explained;
 mod policy_questions;
 mod policy_wholes;
@@ -27,7 +28,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tracing::info;
 
-use self::asked::{Change, IfMatch, Listing, NewSecret, Of, Renewal, account_from, etag};
+use self::asked::{Change, IfMatch, Listing, NewSecret, Of, Renewal, SignOut, account_from, etag};
 use self::operation::BASE;
 use super::credentials;
 use super::shape::nothing_here;
@@ -132,7 +133,9 @@ async fn respond(
         Operation::of(path, &parts.method).ok_or_else(|| Refused::Method { allow: Operation::methods(path) })?;
     visit.find_client(&parts.headers)?;
     let (text, body) = match operation {
-        Operation::Create | Operation::Change | Operation::Renew => (asked::gather(body).await?, Body::empty()),
+        Operation::Create | Operation::Change | Operation::Renew | Operation::SignOut => {
+            (asked::gather(body).await?, Body::empty())
+        }
         Operation::CheckPolicy
         | Operation::TestPolicy
         | Operation::DiffPolicy
@@ -232,6 +235,7 @@ impl Desk<'_, '_> {
         match (operation, id) {
             (Operation::List, _) => self.list(parts.uri.query().unwrap_or_default()).await,
             (Operation::Create, _) => self.create(headers, body).await,
+            (Operation::SignOut, _) => self.sign_out(headers, body).await,
             (Operation::Show, Some(id)) => self.show(&id).await,
             (Operation::Change, Some(id)) => self.change(&id, headers, body).await,
             (Operation::Revoke, Some(id)) => self.revoke(&id, headers).await,
@@ -301,9 +305,15 @@ impl Desk<'_, '_> {
     fn needs_password(&self) -> Result<(), Refused> {
         match self.admitted.who.by.as_ref().map(|by| by.method) {
             Some(Method::Password) => Ok(()),
-            Some(Method::Anonymous | Method::Token | Method::Workload | Method::Secret | Method::LookUp) | None => {
-                Err(Refused::NeedsPassword)
-            }
+            Some(
+                Method::OldPassword
+                | Method::Anonymous
+                | Method::Token
+                | Method::Workload
+                | Method::Secret
+                | Method::LookUp,
+            )
+            | None => Err(Refused::NeedsPassword),
         }
     }
 
@@ -345,19 +355,27 @@ impl Desk<'_, '_> {
 
     /// Those of the secrets that the asker may list.
     async fn visible(&self, page: Vec<(Kept, SecretState)>) -> Result<Vec<(Kept, SecretState)>, Refused> {
-        let mut owners: BTreeMap<Account, bool> = BTreeMap::new();
-        for (kept, _) in &page {
-            owners.insert(account_of(&kept.owner)?, false);
-        }
-        let decision = self.decide(owners.keys(), &[self.action]).await?;
-        owners.values_mut().zip(gives(&decision, self.action)).for_each(|(own, given)| *own = given);
+        let owners = self.owners(&page, self.action).await?;
         let mut seen = Vec::with_capacity(page.len());
         for row in page {
-            if owners.get(&account_of(&row.0.owner)?) == Some(&true) {
+            if owners.contains(&account_of(&row.0.owner)?) {
                 seen.push(row);
             }
         }
         Ok(seen)
+    }
+
+    /// Those owners of these secrets with whose secrets the asker may do this.
+    pub(super) async fn owners(
+        &self,
+        page: &[(Kept, SecretState)],
+        action: TokenAction,
+    ) -> Result<BTreeSet<Account>, Refused> {
+        let owners: Result<BTreeSet<Account>, _> = page.iter().map(|(kept, _)| account_of(&kept.owner)).collect();
+        let owners = owners?;
+        let decision = self.decide(&owners, &[action]).await?;
+        let given: Vec<bool> = gives(&decision, action).collect();
+        Ok(owners.into_iter().zip(given).filter(|(_, given)| *given).map(|(owner, _)| owner).collect())
     }
 
     async fn show(self, id: &SecretId) -> Result<Response, Refused> {
@@ -473,6 +491,22 @@ impl Desk<'_, '_> {
         }
         self.lasting.revoke(id, self.now).await?;
         self.log(&kept, "a secret was revoked");
+        Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    /// Ends everything lasting that an account has, as its page does.
+    async fn sign_out(self, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refused> {
+        let SignOut { account } = asked::json(headers, body, (JSON, "account"))?;
+        let account = account.as_deref().map(account_from).transpose()?;
+        let account = account.unwrap_or_else(|| self.admitted.account.clone());
+        self.require(&account).await?;
+        self.lasting.sign_out(&account, self.now).await?;
+        info!(
+            decision.id = self.visit.id.as_str(),
+            user.account = self.admitted.account.as_str(),
+            secret.owner = account.as_str(),
+            "somebody was signed out everywhere"
+        );
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 

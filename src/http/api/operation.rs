@@ -23,6 +23,8 @@ pub enum Operation {
     Revoke,
     /// Makes a secret anew.
     Renew,
+    /// Ends everything lasting that an account has.
+    SignOut,
     /// Revokes a secret that is presented.
     RevokePresented,
     /// Says whether rules and tests can be used.
@@ -54,13 +56,14 @@ pub enum Right {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 13] = [
+    pub const ALL: [Operation; 14] = [
         Operation::List,
         Operation::Create,
         Operation::Show,
         Operation::Change,
         Operation::Revoke,
         Operation::Renew,
+        Operation::SignOut,
         Operation::RevokePresented,
         Operation::CheckPolicy,
         Operation::TestPolicy,
@@ -79,6 +82,7 @@ impl Operation {
             Operation::Change => (Method::PATCH, "/tokens/{id}", Right::Action(TokenAction::Change)),
             Operation::Revoke => (Method::DELETE, "/tokens/{id}", Right::Action(TokenAction::Revoke)),
             Operation::Renew => (Method::POST, "/tokens/{id}/renew", Right::Action(TokenAction::Renew)),
+            Operation::SignOut => (Method::POST, "/sign-out", Right::Action(TokenAction::Revoke)),
             Operation::RevokePresented => (Method::POST, "/revoke", Right::Holder),
             Operation::CheckPolicy => (Method::POST, "/policy:check", Right::Policy(PolicyAction::Check)),
             Operation::TestPolicy => (Method::POST, "/policy:test", Right::Policy(PolicyAction::Test)),

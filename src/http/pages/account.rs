@@ -5,13 +5,11 @@ use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use time::format_description::StaticFormatDescription;
-use time::macros::format_description;
 use tracing::info;
 
 use super::frame::{Frame, Problem, page};
 use super::session::SignedIn;
-use super::sheet::{Cell, Link, day, fitting};
+use super::sheet::{Cell, Link, day, fitting, minute};
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
 use crate::app::Snapshot;
 use crate::http::api::id_from;
@@ -33,8 +31,6 @@ const BYTES: usize = 40_000;
 /// What surrounds the name and the id of a password in its row's form.
 const REVOKE: &str =
     "<td><form method=post action=/account/passwords//revoke><button aria-label=Revoke >Revoke</button></form></td>";
-/// A minute, as people are shown it.
-const MINUTE: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -91,7 +87,7 @@ impl Desk<'_, '_> {
         };
         let after = asked.field("after").map(|text| id_from(text).ok_or(Problem::Nothing)).transpose()?;
         let (passwords, next) = self.passwords(&account, after.as_ref()).await?;
-        let frame = Frame { nav: self.nav_of(&who).await, ..Frame::of(self.prefix, Some(&account)) };
+        let frame = Frame { nav: self.nav_of(&who).await, here: "/account", ..Frame::of(self.prefix, Some(&account)) };
         let shown = AccountPage { frame: &frame, new, passwords, next, ends: ENDS, usual: USUAL_END };
         let mut response = page(StatusCode::OK, &shown);
         let gone = sealed.map(|_| set_cookie(self.prefix, NEW, "", 0));
@@ -212,7 +208,7 @@ pub(in crate::http) fn registry(snapshot: &Snapshot, section: &Section) -> Optio
 
 fn row(kept: &Kept) -> Row {
     let used = |used: &crate::records::Use| {
-        let at = used.at.to_offset(time::UtcOffset::UTC).format(MINUTE).unwrap_or_default();
+        let at = minute(used.at);
         let from = used.network.map(|network| format!(", {network}")).unwrap_or_default();
         format!("{at}{from}")
     };
@@ -229,7 +225,7 @@ fn row(kept: &Kept) -> Row {
 
 /// What somebody pastes into a shell: a name is in quotes, since whoever chose it could have written a command. The password is read
 /// from where it is typed, and stands in no history.
-fn login_line(account: &str, registry: Option<&str>) -> String {
+pub(super) fn login_line(account: &str, registry: Option<&str>) -> String {
     let line = format!("docker login -u {} --password-stdin", quoted(account));
     match registry {
         Some(registry) => format!("{line} {}", quoted_if_needed(registry)),

@@ -10,7 +10,7 @@ use super::frame::{Frame, Problem, page};
 use super::sheet::{Cell, Hidden, Input, Link, Search, Sending, Sheet, SheetPage, fitting};
 use super::{Desk, Form};
 use crate::access::Decision;
-use crate::directory::rights::{ManagedAction, OVERVIEW, REGISTRIES};
+use crate::directory::rights::{ManagedAction, REGISTRIES};
 use crate::http::visit::Visit;
 use crate::identity::{Account, Identity};
 use crate::management::{self, Counted, MemberKind, NotDone, Page, Sought};
@@ -146,6 +146,13 @@ impl Area {
 }
 
 impl Area {
+    /// The part of the pages that it belongs to: the first of its address.
+    fn part(self) -> &'static str {
+        let (path, _) = self.row();
+        let end = path.char_indices().skip(1).find(|(_, letter)| *letter == '/').map_or(path.len(), |(at, _)| at);
+        path.get(..end).unwrap_or(path)
+    }
+
     /// Where the form of this place is, and which of its fields stand in the address there.
     fn form_at(self) -> (Area, &'static [&'static str]) {
         match self {
@@ -153,7 +160,8 @@ impl Area {
             Area::Sweep => (Area::Registry, &["name"]),
             Area::Registry | Area::RemoveRegistry | Area::Member(_) | Area::RemoveMember(_) => (self, &["name"]),
             Area::RenewSecret | Area::RevokeSecret => (self, &["id"]),
-            Area::NewRegistry | Area::NewMember(_) | Area::NewSecret => (self, &[]),
+            Area::NewSecret => (self, &["account"]),
+            Area::NewRegistry | Area::NewMember(_) => (self, &[]),
             // These take none.
             Area::Repositories
             | Area::Repository
@@ -263,7 +271,7 @@ impl Desk<'_, '_> {
         };
         let nav = nav(&desk, self.prefix).await?;
         self.nav = Some(nav.clone());
-        let frame = Frame { nav, ..Frame::of(self.prefix, Some(&signed.account)) };
+        let frame = Frame { nav, here: area.part(), ..Frame::of(self.prefix, Some(&signed.account)) };
         let room = Room { visit, account: &signed.account, desk, frame, asked, turn };
         let mut response = room.serve(area).await?;
         if let Some(line) = signed.renewed.and_then(|line| HeaderValue::from_str(&line).ok()) {
@@ -299,7 +307,7 @@ async fn nav(desk: &management::Desk<'_>, prefix: &str) -> Result<Vec<Link>, Pro
     if explains.await? || finds.await? {
         add(Area::Why.row().0, "Why");
     }
-    if desk.could(OVERVIEW, ManagedAction::Show.action()).await? {
+    if desk.sees_overview().await? {
         add(Area::Overview.row().0, "Overview");
     }
     Ok(nav)

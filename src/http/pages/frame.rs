@@ -46,11 +46,18 @@ pub(super) struct Frame<'page> {
     pub(super) account: Option<&'page str>,
     /// The ways to what they may see.
     pub(super) nav: Vec<Link>,
+    /// The first part of the page's path, without the prefix.
+    pub(super) here: &'static str,
 }
 
 impl<'page> Frame<'page> {
     pub(super) fn of(prefix: &'page str, account: Option<&'page str>) -> Frame<'page> {
-        Frame { prefix, style: STYLE_PATH, account, nav: Vec::new() }
+        Frame { prefix, style: STYLE_PATH, account, nav: Vec::new(), here: "" }
+    }
+
+    /// Whether a way of `nav` leads to where the page is.
+    pub(super) fn is_here(&self, link: &Link) -> bool {
+        link.href.strip_prefix(self.prefix) == Some(self.here)
     }
 }
 

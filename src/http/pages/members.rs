@@ -1,12 +1,15 @@
 //! Groups, apps, services and users of the directory: which there are, and making, changing and removing them.
 
+use std::collections::BTreeSet;
+
 use axum::response::Response;
 
 use super::area::{Area, Room, Turn};
 use super::frame::Problem;
-use super::sheet::{Cell, Input, Sending, Sheet, Table};
+use super::sheet::{Cell, Input, Link, Sending, Sheet, Table};
+use crate::directory::NewEntry;
 use crate::directory::rights::ManagedAction;
-use crate::management::{Fields, MemberKind, ToldMember};
+use crate::management::{Fields, MemberKind, Page, ToldMember};
 use crate::secrets::Wanted;
 
 /// The account of a service that nobody has, to find out whether somebody may make any.
@@ -19,6 +22,16 @@ pub(super) fn all_of(kind: MemberKind) -> &'static str {
         MemberKind::App => "Apps",
         MemberKind::Service => "Services",
         MemberKind::User => "Users",
+    }
+}
+
+/// What a new one is called.
+fn new_one(kind: MemberKind) -> &'static str {
+    match kind {
+        MemberKind::Group => "New group",
+        MemberKind::App => "New app",
+        MemberKind::Service => "New service",
+        MemberKind::User => "New user",
     }
 }
 
@@ -110,11 +123,11 @@ impl Room<'_> {
         if page.items.is_empty() && !makes && self.said("search").is_none() {
             return Err(Problem::Nothing);
         }
+        let shown = self.shown(&page).await?;
         let row = |member: &ToldMember| {
             let (id, facts, _) = facts_of(member);
-            let link = self.link(member.name(), Area::Member(kind), &[("name", member.name())]);
             let id = id.map(|id| Cell::text(id.to_string()));
-            [Cell::Link(link)]
+            [self.member_named(kind, member, &shown)]
                 .into_iter()
                 .chain(id)
                 .chain(facts.into_iter().map(|(_, text)| Cell::Text(text)))
@@ -136,7 +149,7 @@ impl Room<'_> {
             empty: "There is none that you may see.",
             next: self.next(Area::Members(kind), &[], next),
         };
-        let links = makes.then(|| self.link("Make one …", Area::NewMember(kind), &[])).into_iter().collect();
+        let links = makes.then(|| self.link(new_one(kind), Area::NewMember(kind), &[])).into_iter().collect();
         let search = self.search(Area::Members(kind), Vec::new());
         self.show(Sheet { title: all_of(kind).to_owned(), links, search, tables: vec![table], ..Sheet::default() })
     }
@@ -167,6 +180,14 @@ impl Room<'_> {
         })
     }
 
+    /// The entry that a form describes.
+    fn said_of_new(&self, kind: MemberKind, name: &str) -> Result<NewEntry, Problem> {
+        let id = self.said("id").map(|id| id.parse::<u64>().map_err(|_| not_a_number("Id"))).transpose()?;
+        // One of its name that is made later is another.
+        let made = self.desk.now.unix_timestamp_nanos().to_string();
+        Ok(self.said_of_member(kind)?.new_entry(kind, name, id, made)?)
+    }
+
     /// Makes one.
     pub(super) async fn new_member(&self, kind: MemberKind) -> Result<Response, Problem> {
         match self.turn {
@@ -180,16 +201,17 @@ impl Room<'_> {
                     MemberKind::Service => {}
                 }
                 inputs.extend(inputs_of(kind, None));
-                let form = self.form("A new entry", Area::NewMember(kind), "Make it", Vec::new());
+                let form = self.form("In the directory", Area::NewMember(kind), "Make it", Vec::new());
                 let forms = vec![self.form_with(form, inputs)];
-                self.show(Sheet { title: format!("{}: a new one", all_of(kind)), forms, ..Sheet::default() })
+                self.show(Sheet { title: new_one(kind).to_owned(), forms, ..Sheet::default() })
             }
             Turn::Sent => {
-                let (name, id) = (self.said("name").unwrap_or_default(), self.said("id"));
-                let id = id.map(|id| id.parse::<u64>().map_err(|_| not_a_number("Id"))).transpose()?;
-                // One of its name that is made later is another.
-                let made = self.desk.now.unix_timestamp_nanos().to_string();
-                let new = self.said_of_member(kind)?.new_entry(kind, name, id, made)?;
+                let name = self.said("name").unwrap_or_default();
+                let new = match self.said_of_new(kind, name) {
+                    // Who may make none is not told what is wrong with the form either.
+                    Err(_) if self.may_make(kind).await?.is_none() => return Err(Problem::Nothing),
+                    new => new?,
+                };
                 self.desk.make_member(new).await?;
                 self.log("an entry of the directory was made", &format!("{}/{name}", kind.entry().plural()));
                 self.on_to(Area::Members(kind), &[])
@@ -203,7 +225,15 @@ impl Room<'_> {
         match self.turn {
             Turn::Shown => {}
             Turn::Sent => {
-                let fields = self.said_of_member(kind)?;
+                let fields = match self.said_of_member(kind) {
+                    // Who may not change it is not told what is wrong with the form either.
+                    Err(wrong) => {
+                        let (member, _) = self.desk.member(kind, name).await?;
+                        let may = self.desk.rights(member.managed()).await?;
+                        return Err(if may.contains(&ManagedAction::Change) { wrong } else { Problem::Nothing });
+                    }
+                    Ok(fields) => fields,
+                };
                 self.desk.change_member((kind, name), |version| self.seen(version), fields).await?;
                 self.log("an entry of the directory was changed", &format!("{}/{name}", kind.entry().plural()));
                 return self.on_to(Area::Member(kind), &[("name", name)]);
@@ -226,20 +256,22 @@ impl Room<'_> {
                 links.push(self.link("Remove it …", Area::RemoveMember(kind), &[("name", name)]));
             }
         }
-        let tables = self.of_group_or_app(&member).await?;
+        let (more, tables) = self.below(&member).await?;
+        links.extend(more);
         self.show(Sheet { title: member.name().to_owned(), links, facts, forms, tables, ..Sheet::default() })
     }
 
-    /// The members of a group, or the services of an app.
-    async fn of_group_or_app(&self, member: &ToldMember) -> Result<Vec<Table>, Problem> {
+    /// The members of a group, the services of an app, or the secrets of a service.
+    async fn below(&self, member: &ToldMember) -> Result<(Vec<Link>, Vec<Table>), Problem> {
         let (of, kind, name) = match member {
             ToldMember::Group { name, .. } => (MemberKind::Group, MemberKind::User, name),
             ToldMember::App { name, .. } => (MemberKind::App, MemberKind::Service, name),
-            ToldMember::Service { .. } | ToldMember::User { .. } => return Ok(Vec::new()),
+            ToldMember::Service { name, .. } => return self.living_secrets(name).await,
+            ToldMember::User { .. } => return Ok((Vec::new(), Vec::new())),
         };
         let page = self.desk.members(kind, Some(name), &self.sought()).await?;
-        let row =
-            |own: &ToldMember| vec![Cell::Link(self.link(own.name(), Area::Member(kind), &[("name", own.name())]))];
+        let shown = self.shown(&page).await?;
+        let row = |own: &ToldMember| vec![self.member_named(kind, own, &shown)];
         let (rows, next) = self.rows(&page, row, |own| own.name().to_owned());
         let table = Table {
             title: all_of(kind).to_owned(),
@@ -248,7 +280,23 @@ impl Room<'_> {
             empty: "None that you may see.",
             next: self.next(Area::Member(of), &[("name", name)], next),
         };
-        Ok(vec![table])
+        Ok((Vec::new(), vec![table]))
+    }
+
+    /// The names of those entries that the asker may not only list, but see.
+    async fn shown(&self, page: &Page<ToldMember>) -> Result<BTreeSet<String>, Problem> {
+        let names: Vec<String> = page.items.iter().map(|own| own.managed().name()).collect();
+        let may = self.desk.could_each(&names, ManagedAction::Show.action()).await?;
+        let own = page.items.iter().zip(may).filter(|(_, may)| *may);
+        Ok(own.map(|(own, _)| own.name().to_owned()).collect())
+    }
+
+    /// The name of an entry, which leads to it whoever may see it.
+    fn member_named(&self, kind: MemberKind, own: &ToldMember, shown: &BTreeSet<String>) -> Cell {
+        match shown.contains(own.name()) {
+            true => Cell::Link(self.link(own.name(), Area::Member(kind), &[("name", own.name())])),
+            false => Cell::text(own.name()),
+        }
     }
 
     /// Asks whether to remove one, and does.

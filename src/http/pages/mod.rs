@@ -137,8 +137,13 @@ struct Desk<'v, 'a> {
     back: Option<String>,
 }
 
-/// The routes of the pages on one listener.
-pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
+/// The addresses of all pages below the prefix, but for the style.
+pub fn addresses() -> Vec<String> {
+    places().into_iter().map(|(path, _)| path).collect()
+}
+
+/// What is done at which address.
+fn places() -> Vec<(String, Place)> {
     let mut places = vec![
         ("/sign-in".to_owned(), Place::SignIn),
         ("/account".to_owned(), Place::Account),
@@ -154,6 +159,11 @@ pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
         places.push((format!("/{}", kind.key), Place::Provider(kind.key)));
         places.push((format!("/{}/{{name}}", kind.key), Place::Provider(kind.key)));
     }
+    places
+}
+
+/// The routes of the pages on one listener.
+pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
     let own: Arc<str> = prefix.into();
     let style = any(|State(app): State<Arc<App>>| async move {
         match app.snapshot().sign_in {
@@ -168,7 +178,7 @@ pub(super) fn routes(prefix: &str) -> Router<Arc<App>> {
         }
     });
     let routes = Router::new().route(&format!("{prefix}{STYLE_PATH}"), style);
-    places.into_iter().fold(routes, |routes, (path, place)| {
+    places().into_iter().fold(routes, |routes, (path, place)| {
         let (own, route): (_, Arc<str>) = (Arc::clone(&own), format!("{prefix}{path}").into());
         let answer = move |State(app): State<Arc<App>>,
                            Extension(peer): Extension<Peer>,

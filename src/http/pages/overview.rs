@@ -6,34 +6,46 @@ use axum::response::Response;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
-use tokio::time::Instant;
 
 use super::area::{Area, Room};
 use super::frame::Problem;
 use super::plot;
 use super::sheet::{Cell, Plot, Sheet, Table, UNKNOWN, day, fitting};
-use crate::app::{Ending, Overview};
-use crate::decisions::{Failing, Kind, Minute, Noted};
-use crate::directory::rights::{ManagedAction, OVERVIEW};
+use crate::app::{Ending, Overview, POINT};
+use crate::decisions::{Failing, Kind, Noted};
 
 const SECOND: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-/// So many minutes are one point of a plot.
-const POINT: usize = 10;
 /// The bytes of the tables: with plots and all, a page has 60 KB at most.
 const FAILING_BYTES: usize = 8_000;
 const DECISIONS_BYTES: usize = 14_000;
 const ENDING_BYTES: usize = 6_000;
-/// Those of the page about one decision.
-const DECISION_BYTES: usize = 40_000;
+/// Those of the page about one decision, and how many of one request it has at most.
+const DECISION_BYTES: usize = 32_000;
+const DECISIONS: usize = 10;
+/// What is told of one.
+const FIELDS: [&str; 12] = [
+    "Outcome",
+    "When",
+    "Door",
+    "Account",
+    "Known by",
+    "Address",
+    "Service",
+    "Request",
+    "Asked for",
+    "Withheld",
+    "Rule",
+    "Cause",
+];
 
-/// When something was, by the wall clock of this moment.
-fn moment(at: Instant, now: OffsetDateTime) -> String {
-    let ago = time::Duration::try_from(at.elapsed()).unwrap_or(time::Duration::MAX);
-    now.saturating_sub(ago).to_offset(UtcOffset::UTC).format(SECOND).unwrap_or_default()
+/// When something was, to the second.
+fn moment(at: OffsetDateTime) -> String {
+    at.to_offset(UtcOffset::UTC).format(SECOND).unwrap_or_default()
 }
 
-/// A length of time as people say it.
-fn length(time: Duration) -> String {
+/// How long something has been so, as people say it.
+fn length(since: OffsetDateTime, now: OffsetDateTime) -> String {
+    let time = Duration::try_from(now - since).unwrap_or_default();
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),
@@ -52,17 +64,12 @@ fn came(noted: &Noted) -> String {
 }
 
 impl Room<'_> {
-    /// That somebody may see this. It is not among the decisions that are remembered: who looks at them would fill them with looking.
+    /// That somebody may see this.
     async fn sees_overview(&self) -> Result<(), Problem> {
-        match self.could_see_overview().await? {
+        match self.desk.sees_overview().await? {
             true => Ok(()),
             false => Err(Problem::Nothing),
         }
-    }
-
-    /// Whether somebody may, for those who show where to go.
-    pub(super) async fn could_see_overview(&self) -> Result<bool, Problem> {
-        Ok(self.desk.could(OVERVIEW, ManagedAction::Show.action()).await?)
     }
 
     /// All of it.
@@ -72,46 +79,48 @@ impl Room<'_> {
         let seen = self.visit.app.overview(now)?;
         let tables = vec![
             self.failing(&seen.failing),
-            backends(&seen, now),
+            backends(&seen),
             ending(&seen.ending, now),
-            rules(&seen),
+            rules(&seen, now),
             self.decisions("The last decisions", &seen.decisions),
         ];
-        let mut facts =
-            vec![("Configuration", format!("number {} of this process, for {}", seen.generation, length(seen.age)))];
-        let looked = |at| format!("{}, every 6 hours", moment(at, now));
-        facts.push(("Secrets looked at", seen.secrets_looked.map_or_else(|| "not yet".to_owned(), looked)));
+        let mut facts = vec![(
+            "Configuration",
+            format!("loaded {} ago, number {} since the server started", length(seen.loaded, now), seen.generation),
+        )];
+        let looked = |at| format!("{}, every 6 hours", moment(at));
+        facts.push(("Secrets checked", seen.secrets_looked.map_or_else(|| "not yet".to_owned(), looked)));
         if seen.more_secrets > 0 {
-            facts.push(("Secrets that end besides", seen.more_secrets.to_string()));
+            facts.push(("More secrets that end soon", seen.more_secrets.to_string()));
         }
         let title = "Overview".to_owned();
-        self.show(Sheet { title, facts, tables, plots: plots(&seen.minutes), ..Sheet::default() })
+        self.show(Sheet { title, facts, tables, plots: plots(&seen.counts), ..Sheet::default() })
     }
 
-    fn failing(&self, all: &[Failing]) -> Table {
-        let row = |one: &Failing| {
+    fn failing(&self, all: &[(OffsetDateTime, Failing)]) -> Table {
+        let row = |(last, one): &(OffsetDateTime, Failing)| {
             vec![
                 Cell::text(if one.account.is_empty() { "anonymous" } else { one.account.as_str() }),
                 Cell::text(&one.network),
                 Cell::text(one.reason),
                 Cell::text(one.count.to_string()),
-                Cell::text(moment(one.last, self.desk.now)),
+                Cell::Moment(moment(*last)),
             ]
         };
         Table {
             title: "Refused, by account, network and reason".to_owned(),
             columns: vec!["Account", "Network", "Reason", "How often", "Last"],
             rows: fitting(all.iter().map(row), FAILING_BYTES),
-            empty: "Nobody, of those that are remembered.",
+            empty: "Nobody, as far as this process remembers.",
             next: None,
         }
     }
 
-    fn decisions(&self, title: &str, all: &[(Instant, Noted)]) -> Table {
-        let row = |(at, noted): &(Instant, Noted)| {
+    fn decisions(&self, title: &str, all: &[(OffsetDateTime, Noted)]) -> Table {
+        let row = |(at, noted): &(OffsetDateTime, Noted)| {
             vec![
                 Cell::Link(self.link(&noted.id, Area::Decision, &[("id", &noted.id)])),
-                Cell::text(moment(*at, self.desk.now)),
+                Cell::Moment(moment(*at)),
                 Cell::text(if noted.account.is_empty() { "anonymous" } else { noted.account.as_str() }),
                 Cell::text(&noted.scope),
                 Cell::text(came(noted)),
@@ -120,7 +129,7 @@ impl Room<'_> {
         };
         Table {
             title: title.to_owned(),
-            columns: vec!["Decision", "When", "Account", "Asked for", "What came of it", "Rule"],
+            columns: vec!["Decision", "When", "Account", "Asked for", "Outcome", "Rule"],
             rows: fitting(all.iter().map(row), DECISIONS_BYTES),
             empty: "None since the server started.",
             next: None,
@@ -131,13 +140,13 @@ impl Room<'_> {
     pub(super) async fn decision(&self) -> Result<Response, Problem> {
         self.sees_overview().await?;
         let id = self.said("id").unwrap_or_default();
-        let found = self.visit.app.decisions.find(id);
+        let found = self.visit.app.decided(id, self.desk.now);
         let links = vec![self.link("Overview", Area::Overview, &[])];
-        let row = |(at, noted): &(Instant, Noted)| {
+        let row = |(at, noted): &(OffsetDateTime, Noted)| {
             let known = |text: &str| Cell::text(if text.is_empty() { UNKNOWN } else { text });
             vec![
                 Cell::text(came(noted)),
-                Cell::text(moment(*at, self.desk.now)),
+                Cell::text(moment(*at)),
                 Cell::text(noted.door),
                 known(&noted.account),
                 Cell::text(noted.backend.unwrap_or(UNKNOWN)),
@@ -150,36 +159,31 @@ impl Room<'_> {
                 Cell::maybe(noted.cause.as_ref()),
             ]
         };
-        let table = Table {
+        let told = fitting(found.iter().take(DECISIONS).map(row), DECISION_BYTES);
+        let empty = "This process does not remember it. The log does.";
+        let table = |rows| Table {
             title: "What was decided".to_owned(),
-            columns: vec![
-                "What came of it",
-                "When",
-                "Door",
-                "Account",
-                "Known by",
-                "Address",
-                "Service",
-                "Request",
-                "Asked for",
-                "Withheld",
-                "Rule",
-                "Cause",
-            ],
-            rows: fitting(found.iter().map(row), DECISION_BYTES),
-            empty: "This process does not remember it. The log does.",
+            columns: vec!["Field", "Value"],
+            rows,
+            empty,
             next: None,
         };
+        let fields =
+            |told: Vec<Cell>| FIELDS.into_iter().map(Cell::text).zip(told).map(|(name, cell)| vec![name, cell]);
+        let mut tables: Vec<Table> = told.into_iter().map(|told| table(fields(told).collect())).collect();
+        if tables.is_empty() {
+            tables.push(table(Vec::new()));
+        }
         let forms = vec![self.asks_for_id(id)];
-        self.show(Sheet { title: "A decision".to_owned(), links, tables: vec![table], forms, ..Sheet::default() })
+        self.show(Sheet { title: "A decision".to_owned(), links, tables, forms, ..Sheet::default() })
     }
 }
 
-fn backends(seen: &Overview, now: OffsetDateTime) -> Table {
-    let row = |(name, since): &(&'static str, Option<Instant>)| {
+fn backends(seen: &Overview) -> Table {
+    let row = |(name, since): &(&'static str, Option<OffsetDateTime>)| {
         let (state, at) = match since {
             None => ("answers", UNKNOWN.to_owned()),
-            Some(since) => ("down", moment(*since, now)),
+            Some(since) => ("down", moment(*since)),
         };
         vec![Cell::text(*name), Cell::text(state), Cell::Text(at)]
     };
@@ -195,21 +199,21 @@ fn backends(seen: &Overview, now: OffsetDateTime) -> Table {
 fn ending(all: &[Ending], now: OffsetDateTime) -> Table {
     let row = |one: &Ending| {
         let at = day(one.at);
-        let state = if one.at <= now { "ended" } else { "ends" };
-        vec![Cell::text(&one.name), Cell::text(one.what.as_str()), Cell::text(format!("{state} {at}"))]
+        let at = if one.at <= now { format!("{at}, over") } else { at };
+        vec![Cell::text(&one.name), Cell::text(one.what.as_str()), Cell::Moment(at)]
     };
     Table {
         title: "What ends within 30 days".to_owned(),
-        columns: vec!["Which", "What", "When"],
+        columns: vec!["Name", "Kind", "Ends"],
         rows: fitting(all.iter().map(row), ENDING_BYTES),
         empty: "Nothing.",
         next: None,
     }
 }
 
-fn rules(seen: &Overview) -> Table {
+fn rules(seen: &Overview, now: OffsetDateTime) -> Table {
     let row = |one: &crate::app::RulesAge| {
-        let age = one.age.map_or_else(|| "not read yet".to_owned(), |age| format!("{} ago", length(age)));
+        let age = one.known.map_or_else(|| "not read yet".to_owned(), |at| format!("{} ago", length(at, now)));
         vec![Cell::text(one.source), Cell::Text(age), Cell::Text(one.refused.join(", "))]
     };
     Table {
@@ -222,14 +226,12 @@ fn rules(seen: &Overview) -> Table {
 }
 
 /// How many there were over the last day, kind by kind.
-fn plots(minutes: &[Minute]) -> Vec<Plot> {
-    let of_kind = |(place, kind): (usize, Kind)| {
-        let numbers: Vec<u64> = minutes.iter().filter_map(|minute| minute.get(place).copied()).collect();
-        let points: Vec<u64> = numbers.chunks(POINT).map(|some| some.iter().sum()).collect();
-        let hour = numbers.iter().rev().take(60).sum::<u64>();
-        let day = numbers.iter().sum::<u64>();
-        let said = format!("{hour} in the last hour, {day} in the last 24 hours; each point of the line is 10 minutes");
-        Some(Plot { title: format!("Decisions: {}", kind.as_str()), said, svg: plot::line(&points, 24)? })
+fn plots(counts: &[(Kind, Vec<u64>)]) -> Vec<Plot> {
+    let of_kind = |(kind, points): &(Kind, Vec<u64>)| {
+        let hour = points.iter().rev().take(60 / POINT).sum::<u64>();
+        let day = points.iter().sum::<u64>();
+        let said = format!("{hour} in the last hour, {day} in the last 24 hours");
+        Some(Plot { title: kind.as_str().to_owned(), said, svg: plot::line(points, 24)? })
     };
-    Kind::ALL.into_iter().enumerate().filter_map(of_kind).collect()
+    counts.iter().filter_map(of_kind).collect()
 }

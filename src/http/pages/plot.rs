@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 /// How wide and how high a plot is.
-const SIZE: (u32, u32) = (640, 160);
+const SIZE: (u32, u32) = (480, 140);
 
 /// What came how often; the last number is that of now.
 ///
@@ -20,12 +20,15 @@ fn draw(text: &mut String, numbers: &[u64], (most, hours): (u64, i32)) -> anyhow
     let told = |cause: &dyn std::error::Error| anyhow::anyhow!("{cause}");
     let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&root)
-        .margin(8)
+        .margin_top(8)
+        .margin_right(20)
+        .margin_bottom(4)
         .x_label_area_size(24)
-        .y_label_area_size(48)
-        .build_cartesian_2d(f64::from(-hours)..0.0, 0..most)
+        .y_label_area_size(40)
+        // With room above the highest point.
+        .build_cartesian_2d(f64::from(-hours)..0.0, 0..most.saturating_add(most.div_ceil(8)))
         .map_err(|cause| told(&cause))?;
-    let hour = |hours: &f64| format!("{hours:.0} h");
+    let hour = |hours: &f64| if *hours < 0.0 { format!("{hours:.0} h") } else { "now".to_owned() };
     let mut mesh = chart.configure_mesh();
     mesh.disable_x_mesh().light_line_style(TRANSPARENT).x_labels(7).y_labels(4).x_label_formatter(&hour);
     mesh.draw().map_err(|cause| told(&cause))?;

@@ -1,10 +1,12 @@
 //! Registries: which there are, what is known of each, and declaring, changing and removing them.
 
+use std::collections::BTreeSet;
+
 use axum::response::Response;
 
 use super::area::{Area, Room, Turn};
 use super::frame::Problem;
-use super::sheet::{Cell, Input, Sending, Sheet, Table};
+use super::sheet::{Cell, Input, Sending, Sheet, Table, minute_of};
 use crate::directory::rights::{Managed, ManagedAction, REGISTRIES};
 use crate::management::{RegistryFields, ToldRegistry};
 use crate::secrets::Wanted;
@@ -50,9 +52,16 @@ impl Room<'_> {
         if page.items.is_empty() && !declares && self.said("search").is_none() {
             return Err(Problem::Nothing);
         }
+        let names: Vec<String> = page.items.iter().map(|own| Managed::Registry(&own.service).name()).collect();
+        let may = self.desk.could_each(&names, ManagedAction::Show.action()).await?;
+        let shown: BTreeSet<&str> =
+            page.items.iter().zip(may).filter(|(_, may)| *may).map(|(own, _)| own.service.as_str()).collect();
         let row = |registry: &ToldRegistry| {
             vec![
-                Cell::Link(self.link(&registry.service, Area::Registry, &[("name", &registry.service)])),
+                match shown.contains(registry.service.as_str()) {
+                    true => Cell::Link(self.link(&registry.service, Area::Registry, &[("name", &registry.service)])),
+                    false => Cell::text(&registry.service),
+                },
                 Cell::text(registry.url.as_deref().unwrap_or_default()),
                 Cell::text(registry.publications.join(", ")),
                 Cell::text(registry.responsibles.join(", ")),
@@ -147,7 +156,7 @@ impl Room<'_> {
         }
         let (registry, version) = self.desk.registry(name).await?;
         let may = self.desk.rights(Managed::Registry(name)).await?;
-        let mut links = vec![self.link("What is in it", Area::Repositories, &[("registry", name)])];
+        let mut links = vec![self.link("Its repositories", Area::Repositories, &[("registry", name)])];
         let mut facts = vec![
             ("State", state(&registry).to_owned()),
             ("Hosts", registry.hosts.join(", ")),
@@ -164,14 +173,10 @@ impl Room<'_> {
             ("Last sweep began", &registry.sweep_began),
             ("Last sweep ended", &registry.sweep_ended),
             ("Last error at", &registry.last_error_at),
-            ("Last error", &registry.last_error),
         ];
-        facts.extend(times.into_iter().filter_map(|(title, text)| Some((title, text.clone()?))));
+        facts.extend(times.into_iter().filter_map(|(title, at)| Some((title, minute_of(at.as_deref()?)))));
+        facts.extend(registry.last_error.clone().map(|error| ("Last error", error)));
         let mut forms = Vec::new();
-        if may.contains(&ManagedAction::Sweep) {
-            let hidden = vec![("name", name.to_owned())];
-            forms.push(self.form("Look what is in it", Area::Sweep, "Sweep now", hidden));
-        }
         if let Some(version) = version {
             if may.contains(&ManagedAction::Change) {
                 let hidden = vec![("name", name.to_owned()), ("version", version.0.to_string())];
@@ -181,6 +186,10 @@ impl Room<'_> {
             if may.contains(&ManagedAction::Delete) {
                 links.push(self.link("Remove it …", Area::RemoveRegistry, &[("name", name)]));
             }
+        }
+        if may.contains(&ManagedAction::Sweep) {
+            let hidden = vec![("name", name.to_owned())];
+            forms.push(self.form("Look again at what is in it", Area::Sweep, "Sweep now", hidden));
         }
         self.show(Sheet { title: registry.service, links, facts, forms, ..Sheet::default() })
     }

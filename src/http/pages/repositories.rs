@@ -7,7 +7,7 @@ use policy::scope::Action;
 use super::account::quoted_if_needed;
 use super::area::{Area, Room, Turn};
 use super::frame::Problem;
-use super::sheet::{Cell, Copy, Sheet, Table, UNKNOWN};
+use super::sheet::{Cell, Copy, Sheet, Table, UNKNOWN, minute_of};
 use crate::catalogue::{Deleted, Emptied, Seen, Siblings};
 use crate::management::{NotDone, Placed, ToldCaller, ToldTag};
 
@@ -79,7 +79,7 @@ impl Room<'_> {
             vec![
                 Cell::Link(self.link(&tag.name, Area::Tag, &of_tag)),
                 Cell::Code(tag.digest.clone().unwrap_or_else(|| UNKNOWN.to_owned())),
-                Cell::maybe(tag.pushed.as_ref()),
+                Cell::moment(tag.pushed.as_ref()),
             ]
         };
         let actions = found.repository.actions.clone().unwrap_or_default();
@@ -91,7 +91,7 @@ impl Room<'_> {
             links.push(self.link("Delete all of it …", Area::Delete, &at));
         }
         let repository = &found.repository;
-        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| UNKNOWN.to_owned());
+        let known = |at: &Option<String>| at.as_deref().map(minute_of).unwrap_or_default();
         let facts = vec![
             ("Registry", found.service.clone()),
             ("Description", repository.description.clone()),

@@ -1,6 +1,9 @@
 //! A page of facts, tables and forms: what most pages are made of. One template writes all of them, and escapes every text.
 
 use askama::Template;
+use settings::DayEnd;
+use settings::moment::parse_moment;
+use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
@@ -71,6 +74,8 @@ pub(super) struct Table {
 pub(super) enum Cell {
     Text(String),
     Code(String),
+    /// A moment, in one line.
+    Moment(String),
     Link(Link),
 }
 
@@ -121,10 +126,15 @@ impl Cell {
     /// How many bytes it has on a page.
     fn size(&self) -> usize {
         let own: usize = match self {
-            Cell::Text(text) | Cell::Code(text) => written(text),
+            Cell::Text(text) | Cell::Code(text) | Cell::Moment(text) => written(text),
             Cell::Link(Link { href, title }) => written(href).saturating_add(written(title)),
         };
         own.saturating_add(CELL)
+    }
+
+    /// A moment that the API told, which is not always known.
+    pub(super) fn moment(text: Option<&String>) -> Cell {
+        Cell::Moment(text.map_or_else(|| UNKNOWN.to_owned(), |text| minute_of(text)))
     }
 
     /// What is not always known.
@@ -157,12 +167,24 @@ pub(super) fn fitting(rows: impl Iterator<Item = Vec<Cell>>, bytes: usize) -> Ve
 const LONGEST_CELL: usize = 4_000;
 /// The bytes around a row, and around a cell.
 const ROW: usize = 40;
-const CELL: usize = 30;
+const CELL: usize = 40;
 
 /// The day of a moment, in UTC.
 pub(super) fn day(at: OffsetDateTime) -> String {
     at.to_offset(UtcOffset::UTC).format(format_description!("[year]-[month]-[day]")).unwrap_or_default()
 }
+
+/// A moment to the minute, in UTC.
+pub(super) fn minute(at: OffsetDateTime) -> String {
+    at.to_offset(UtcOffset::UTC).format(MINUTE).unwrap_or_default()
+}
+
+/// The same of one that the API told: RFC 3339 is for programs.
+pub(super) fn minute_of(told: &str) -> String {
+    parse_moment(told, DayEnd::Start).map_or_else(|| told.to_owned(), minute)
+}
+
+const MINUTE: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
 
 /// What stands where nothing is known.
 pub(super) const UNKNOWN: &str = "–";

@@ -14,7 +14,7 @@ use super::flow::{self, Flow};
 use super::frame::{Frame, Problem, page};
 use super::{Desk, Form, query};
 use crate::access::Denied;
-use crate::authn::Credentials;
+use crate::authn::{Credentials, Method};
 use crate::backend::sign_in::{Answer, Flow as Asked, NotSignedIn, SignIn, SignedIn};
 use crate::digest::sha256;
 use crate::http::credentials;
@@ -192,6 +192,10 @@ impl Desk<'_, '_> {
             denied => Problem::Denied(denied),
         })?;
         let account = identity.account.ok_or(Problem::WrongPassword(None))?;
+        // One that could make others would have no end.
+        if identity.by.as_ref().is_some_and(|by| by.method == Method::OldPassword) {
+            return Err(Problem::Refused("this is a docker password; sign in at your provider".to_owned()));
+        }
         let backend = identity.by.map(|by| by.backend).unwrap_or_default();
         let cookie = match self.begin_session((&account, backend, identity.mark)).await {
             Err(Problem::SignedOut) => {

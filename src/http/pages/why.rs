@@ -26,7 +26,7 @@ const BYTES: usize = 36_000;
 const LABELS_BYTES: usize = 4_000;
 const TYPED_BYTES: usize = 4_000;
 /// How often what was typed is on the page, and in an address, where a byte is three.
-const REPEATED: usize = 4;
+const REPEATED: usize = 5;
 /// What somebody is told who typed more.
 const TOO_MUCH: &str = "this is more than the page has room for; ask by the API, or with fewer labels";
 
@@ -107,7 +107,7 @@ impl Room<'_> {
         if self.could_ask(PolicyAction::WhoCan).await? {
             forms.push(self.asks_who());
         }
-        if self.could_see_overview().await? {
+        if self.desk.sees_overview().await? {
             forms.push(self.asks_for_id(""));
         }
         Ok(forms)
@@ -162,7 +162,14 @@ impl Room<'_> {
     fn told(&self, explained: &Explained) -> Sheet {
         let Explained { granted, withheld, notes, rules, labels } = explained;
         let list = |all: String| if all.is_empty() { "nothing".to_owned() } else { all };
-        let mut facts = vec![("Granted", list(words(granted))), ("Withheld", list(words(withheld)))];
+        let asker = Account::parse_or_anonymous(self.said("account").unwrap_or_default());
+        let asker = asker.ok().flatten().map_or_else(|| "anonymous".to_owned(), |account| account.to_string());
+        let mut facts = vec![
+            ("Account", asker),
+            ("Asked for", self.said("scope").unwrap_or_default().to_owned()),
+            ("Granted", list(words(granted))),
+            ("Withheld", list(words(withheld))),
+        ];
         facts.extend(notes.iter().map(|note| ("Note", note.clone())));
         facts.push(("Labels", list(told_labels(labels))));
         let upto = self.said("upto").and_then(|text| text.parse().ok()).unwrap_or(rules.len()).min(rules.len());
@@ -186,7 +193,7 @@ impl Room<'_> {
         let links = (from > 0).then(|| self.link(format!("The {from} rules before these"), Area::Why, &pairs));
         let table = Table {
             title: "What the rules say, up to the one that decides".to_owned(),
-            columns: vec!["Rule", "Comment", "Its first field that differs"],
+            columns: vec!["Rule", "Comment", "What it says"],
             rows,
             empty: "No rule was asked.",
             next: None,

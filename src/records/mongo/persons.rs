@@ -47,4 +47,15 @@ impl Persons for MongoRecords {
         let set = doc! { "account": account.as_str(), "document": text, "version": next(seen).0 };
         self.change(PERSONS, filter, doc! { "$set": set }).await
     }
+
+    async fn remove_person(&self, id: &PersonId, seen: Version) -> Result<Changed, Failure> {
+        let removed = self.ask(PERSONS, |persons| {
+            let which = doc! { "_id": &id.0, "version": seen.0 };
+            async move { persons.delete_one(which).await.map(|done| done.deleted_count) }
+        });
+        match removed.await? {
+            0 => self.missing_or_conflict(PERSONS, Some(id.0.as_str().into())).await,
+            _ => Ok(Changed::Done),
+        }
+    }
 }

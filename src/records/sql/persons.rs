@@ -52,4 +52,9 @@ impl Persons for SqlRecords {
         let args = vec![id.0.as_str().into(), seen.0.into(), account.as_str().into(), text.as_str().into()];
         self.change(&[Step::one(sql, args)], IS_THERE, id.0.as_str().into()).await
     }
+
+    async fn remove_person(&self, id: &PersonId, seen: Version) -> Result<Changed, Failure> {
+        let sql = "DELETE FROM dockwarden_persons WHERE id = $1 AND version = $2";
+        self.change(&[Step::one(sql, vec![id.0.as_str().into(), seen.0.into()])], IS_THERE, id.0.as_str().into()).await
+    }
 }

@@ -32,14 +32,26 @@ pub(in crate::sign_in) struct GitHub {
 
 #[derive(Deserialize)]
 struct Team {
-    slug: String,
+    slug: Option<String>,
+    /// What Gitea has in place of the slug: its names are written as GitHub's slugs are.
+    name: Option<String>,
     organization: Organization,
     parent: Option<Parent>,
 }
 
 #[derive(Deserialize)]
 struct Organization {
-    login: String,
+    login: Option<String>,
+    /// What Gitea has in place of the login.
+    name: Option<String>,
+}
+
+impl Organization {
+    /// Whether it is called so. GitHub takes names in any case.
+    fn is(&self, called: &str) -> bool {
+        let own = self.login.as_deref().or(self.name.as_deref());
+        own.is_some_and(|own| own.eq_ignore_ascii_case(called))
+    }
 }
 
 #[derive(Deserialize)]
@@ -133,9 +145,9 @@ impl GitHub {
             anyhow::ensure!(status == StatusCode::OK, "{} answers with status {}", shown(&address), status.as_u16());
             let read: Option<Vec<Team>> = json::list(&reply.body).ok();
             let teams = read.with_context(|| format!("{} answers with no teams", shown(&address)))?;
-            // GitHub takes names in any case.
-            for team in teams.into_iter().filter(|team| team.organization.login.eq_ignore_ascii_case(organization)) {
-                slugs.push(team.slug);
+            for team in teams.into_iter().filter(|team| team.organization.is(organization)) {
+                let slug = team.slug.or(team.name);
+                slugs.push(slug.with_context(|| format!("{} answers with a team that has no name", shown(&address)))?);
                 slugs.extend(team.parent.map(|parent| parent.slug));
             }
             // Another host must not be given the token.

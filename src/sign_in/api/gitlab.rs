@@ -67,6 +67,17 @@ impl GitLab {
         self.found(&form, Refused::Gone, renewed).await
     }
 
+    /// Asks who somebody is now, by the access token that docker_auth kept. It lives for two hours, and for ever in old GitLabs.
+    ///
+    /// # Errors
+    /// GitLab could not be asked.
+    pub(in crate::sign_in) async fn recheck_by_access_token(
+        &self,
+        token: &Secret,
+    ) -> anyhow::Result<Result<Found, Refused>> {
+        self.holder(token, None).await
+    }
+
     async fn found(
         &self,
         form: &[(&str, &str)],
@@ -80,7 +91,12 @@ impl GitLab {
         };
         let credential = refresh_token.map(Secret::new);
         renewed.clone_from(&credential);
-        let said = user(&self.web, &below(&self.own.api, "/user")?, &Secret::new(token), "username").await?;
+        self.holder(&Secret::new(token), credential).await
+    }
+
+    /// Whose access token it is, with what they are asked about by the next time.
+    async fn holder(&self, token: &Secret, credential: Option<Secret>) -> anyhow::Result<Result<Found, Refused>> {
+        let said = user(&self.web, &below(&self.own.api, "/user")?, token, "username").await?;
         Ok(match said {
             Some((subject, name)) => Ok(Found { subject, name, labels: BTreeMap::new(), credential }),
             None => Err(Refused::Gone),

@@ -14,7 +14,7 @@ use crate::json;
 use crate::pem::tls::Authorities;
 use crate::sign_in::settings::OpenIdSettings;
 use crate::sign_in::web::{Web, shown};
-use crate::workload::{IssuerKeys, KeysFrom, Meant, Published};
+use crate::workload::{AskingForKeys, IssuerKeys, KeysFrom, Meant, Published};
 
 /// How long a document is used before it is fetched again.
 const REFRESH_AFTER: Duration = Duration::from_secs(3600);
@@ -22,6 +22,10 @@ const REFRESH_AFTER: Duration = Duration::from_secs(3600);
 const LONGEST_USE: Duration = Duration::from_secs(24 * 3600);
 /// How long a provider is not asked again that did not answer: everybody who signs in would wait for it.
 const FAILED_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long no keys are fetched for one that is not known: a provider that anybody can have asked by coming back with a made-up token
+/// must not be asked with each.
+const UNKNOWN_KEY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Where a provider is asked.
 pub(super) struct Discovered {
@@ -40,6 +44,7 @@ pub(super) struct Discovery {
     settings: OpenIdSettings,
     authorities: Option<Authorities>,
     section: &'static str,
+    asking: AskingForKeys,
     state: Mutex<State>,
 }
 
@@ -62,9 +67,14 @@ struct Document {
 }
 
 impl Discovery {
-    /// Fetches nothing yet.
-    pub(super) fn new(settings: OpenIdSettings, authorities: Option<Authorities>, section: &'static str) -> Discovery {
-        Discovery { settings, authorities, section, state: Mutex::default() }
+    /// Fetches nothing yet. Its keys are waited for as long as anything else of it.
+    pub(super) fn new(
+        settings: OpenIdSettings,
+        (authorities, within): (Option<Authorities>, Duration),
+        section: &'static str,
+    ) -> Discovery {
+        let asking = AskingForKeys { within, unknown_again: UNKNOWN_KEY_AGAIN };
+        Discovery { settings, authorities, section, asking, state: Mutex::default() }
     }
 
     /// Where the provider is asked now. Whoever comes while it is fetched waits for the one answer.
@@ -117,7 +127,7 @@ impl Discovery {
             Some(_) | None => {
                 let published = Published::Set { address: key_set.clone(), meant: Meant::Signatures };
                 let from = KeysFrom::Issuer { published, authorities: self.authorities.clone() };
-                Arc::new(IssuerKeys::open(&from, self.section, issuer)?)
+                Arc::new(IssuerKeys::open(&from, self.asking, (self.section, issuer))?)
             }
         };
         let methods = document.token_endpoint_auth_methods_supported;

@@ -4,6 +4,7 @@ use settings::Section as Map;
 
 use super::{Asked, ProviderSettings, Settings};
 use crate::backend::Backends;
+use crate::sign_in::token_db::TokenDb;
 use crate::sign_in::{KINDS, NAME};
 
 /// The form that a provider's names have.
@@ -18,6 +19,15 @@ enum Form {
 }
 
 impl Form {
+    /// Whether a name may be one of it.
+    fn has(self, name: &str) -> bool {
+        match self {
+            Form::Address => name.contains('@'),
+            Form::Login => !name.contains('@'),
+            Form::Any => true,
+        }
+    }
+
     fn of(provider: &ProviderSettings) -> Form {
         match &provider.asked {
             Asked::OpenId(own) if own.user_claim.as_str() == "email" => Form::Address,
@@ -33,6 +43,19 @@ impl Form {
             (Form::Address, Form::Address) | (Form::Login, Form::Login) => true,
         }
     }
+}
+
+/// Whether a name in a database that several providers share may be this one's.
+pub(in crate::sign_in) fn may_be_called(provider: &ProviderSettings, name: &str) -> bool {
+    Form::of(provider).has(name)
+}
+
+/// Whether both read their people's passwords in one Redis, where nothing but the name tells whose one is.
+fn share_redis(one: &ProviderSettings, other: &ProviderSettings) -> bool {
+    let (Some(TokenDb::Redis(own)), Some(TokenDb::Redis(others))) = (&one.token_db, &other.token_db) else {
+        return false;
+    };
+    own.servers == others.servers && Form::of(one).overlaps(Form::of(other))
 }
 
 /// Notes what is wrong with the sections of providers together: that two could name one account, and that nothing signs their
@@ -51,6 +74,15 @@ pub fn check(top: &mut Map<'_>, backends: &Backends) {
                 let message = format!(
                     "somebody of this provider could be called as somebody else of {section} is; write account_prefix: in one of \
                      them, and give its people rights by that: account_prefix: \"work:\""
+                );
+                top.problem(&entry.place, row.kind.key, message);
+            }
+            if let Some((section, _)) = all.iter().find(|(_, other)| share_redis(own, other))
+                && let Some(entry) = top.entry(row.kind.key)
+            {
+                let message = format!(
+                    "{section} reads docker passwords in the same Redis, where nothing tells of which provider one is; keep redis_token_db \
+                     in one of them"
                 );
                 top.problem(&entry.place, row.kind.key, message);
             }

@@ -333,7 +333,10 @@ oidc_auth:
     revalidate_after: 1h
     grace: 1h
     level_token_db: {path: /data/tokens, token_hash_cost: 5}
-    redis_token_db: {redis_options: {addr: "localhost:6379", password: secret}, token_hash_cost: 5}
+    redis_token_db:
+      redis_options: {addr: "localhost:6379", password: secret, username: reader, dialtimeout: 5s, readtimeout: 3s, tlsconfig: {servername: a}}
+      redis_cluster_options: {addrs: ["localhost:6379"], password: secret, maxredirects: 8, tlsconfig: {insecureskipverify: true}}
+      token_hash_cost: 5
 google_auth: {domain: example.org, redirect_url: "https://auth.example.org/google_auth", client_id: c, client_secret_file: $DIR/secret}
 github_auth:
   organization: acme

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use axum::http::Method;
 use dockwarden::identity::Account;
-use dockwarden::records::Limits;
+use dockwarden::records::{self, Changed, Kept, Limits, Settings, Version, Whose};
 use dockwarden::secrets::{MOST_PERSONAL, New, NotMade};
 use serde_json::json;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::{Browser, Scene, sections};
 use crate::bed::{ALICE, Bed};
@@ -217,4 +217,31 @@ async fn the_head_of_a_page_uses_no_new_password_up() {
     browser.keep(&head);
     let page = browser.get(&scene.bed, "/account").await.ok().text();
     assert!(page.contains("id=\"password\">dwp_"), "{page}");
+}
+
+/// Check 22: an end is an end, to the second, whatever the owner may do, and it is not among the living any more.
+#[tokio::test]
+async fn a_password_that_is_over_is_refused() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    let over = scene.password(&mut browser, "laptop").await;
+    let living = browser.make_password(&scene.bed, "desk", "").await;
+    let records = records::open(&Settings::sqlite(scene.bed.folder.path("records.db")));
+    let ada = Account::parse("ada@example.org").unwrap();
+    let kept = records.list(&Whose::Account(ada), None, 10).await.unwrap();
+    let mut kept = kept.into_iter().find(|kept| kept.name == "laptop").unwrap();
+    let now = OffsetDateTime::now_utc();
+    for (left, expected) in
+        [(120, Ok(vec!["repository:dev/app:pull,push".to_owned()])), (0, Err(401)), (-3600, Err(401))]
+    {
+        let seen = kept.version;
+        kept = Kept { ends: Some(now + Duration::seconds(left)), version: Version(seen.0 + 1), ..kept };
+        assert_eq!(records.replace(&kept, seen).await.unwrap(), Changed::Done);
+        assert_eq!(scene.grants("ada@example.org", &over).await, expected, "{left} s are left");
+    }
+    assert!(scene.grants("ada@example.org", &living).await.is_ok());
+    let page = browser.get(&scene.bed, "/account").await.ok().text();
+    assert!(page.contains("desk") && !page.contains("laptop"), "{page}");
+    let reply = scene.bed.get("/auth?service=registry").basic("ada@example.org", &over).send().await;
+    assert_eq!(reply.header("www-authenticate").split(' ').next(), Some("Basic"), "docker asks for another");
 }

@@ -13,7 +13,7 @@ const ADA: &str = "ada@example.org";
 
 impl Scene {
     /// Lets so many seconds pass for what is known of Ada.
-    async fn later(&self, seconds: i64) {
+    pub(super) async fn later(&self, seconds: i64) {
         let records = records::open(&Settings::sqlite(self.bed.folder.path("records.db")));
         let person = records.person_called(&Account::parse(ADA).unwrap()).await.unwrap().unwrap();
         let mut document: Value = serde_json::from_str(&person.text).unwrap();

@@ -34,6 +34,19 @@ fn sections_of_docker_auth_load_and_what_would_let_in_others_is_refused() {
         ),
         format!("{SIGN_IN}oidc_auth: {}", oidc(", level_token_db: {path: /data/tokens.ldb, token_hash_cost: 5}")),
         format!("{SIGN_IN}oidc_auth: {}", oidc(", redis_token_db: {redis_options: {addr: \"localhost:6379\"}}")),
+        format!(
+            "{SIGN_IN}oidc_auth: {}",
+            oidc(
+                ", redis_token_db: {redis_cluster_options: {addrs: [\"r:1\", \"[::1]:2\"], maxredirects: 0, readonly: true, dialtimeout: 0}}"
+            )
+        ),
+        format!(
+            "{SIGN_IN}{}oidc_auth: {}",
+            github(", redis_token_db: {redis_options: {addr: \"r:1\"}}"),
+            oidc(
+                ", redis_token_db: {redis_options: {network: tcp, addr: \"r:1\", password: p, tlsconfig: {servername: r}}}"
+            )
+        ),
         format!("{SIGN_IN}{}oidc_auth: {}", github(""), oidc("")),
         format!(
             "{SIGN_IN}{}gitlab_auth: {{redirect_uri: \"https://a/gitlab_auth\", client_id: c, client_secret: s, grant_type: authorization_code, account_prefix: \"gitlab:\"}}",
@@ -57,6 +70,31 @@ fn sections_of_docker_auth_load_and_what_would_let_in_others_is_refused() {
             "oidc_auth.labels_claims: ",
         ),
         (format!("{SIGN_IN}oidc_auth: {}", oidc(", gcs_token_db: {bucket: b}")), "oidc_auth.gcs_token_db: "),
+        (format!("{SIGN_IN}oidc_auth: {}", oidc(", level_token_db: {}")), "oidc_auth.level_token_db.path: where are"),
+        (
+            format!("{SIGN_IN}oidc_auth: {}", oidc(", redis_token_db: {}")),
+            "oidc_auth.redis_token_db.redis_options: which Redis",
+        ),
+        (
+            format!("{SIGN_IN}oidc_auth: {}", oidc(", redis_token_db: {redis_options: {addr: redis}}")),
+            "oidc_auth.redis_token_db.redis_options.addr: ",
+        ),
+        (
+            format!("{SIGN_IN}oidc_auth: {}", oidc(", redis_token_db: {redis_options: {username: u}}")),
+            "oidc_auth.redis_token_db.redis_options.username: Redis knows no user",
+        ),
+        (
+            format!("{SIGN_IN}oidc_auth: {}", oidc(", redis_token_db: {redis_cluster_options: {addrs: []}}")),
+            "oidc_auth.redis_token_db.redis_cluster_options.addrs: write some nodes",
+        ),
+        (
+            format!(
+                "{SIGN_IN}oidc_auth: [{}, {}]",
+                named("a", ", redis_token_db: {redis_options: {}}"),
+                named("b", ", account_prefix: \"b:\", redis_token_db: {redis_options: {addr: \"localhost:6379\"}}")
+            ),
+            "oidc_auth: oidc_auth reads docker passwords in the same Redis",
+        ),
         (format!("{SIGN_IN}oidc_auth: {}", oidc("").replace("https://i", "http://i")), "oidc_auth.issuer: without TLS"),
         (format!("{SIGN_IN}oidc_auth: {}", oidc("").replace("a/oidc_auth", "a/elsewhere")), "oidc_auth.redirect_url: "),
         (format!("{SIGN_IN}oidc_auth: {}", oidc(", account_prefix: work")), "oidc_auth.account_prefix: "),

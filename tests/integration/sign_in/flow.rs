@@ -207,6 +207,7 @@ async fn a_provider_that_is_away_slow_or_endless_is_a_503_and_the_others_work() 
             Manner::Well
             | Manner::Redirecting(_)
             | Manner::Silent
+            | Manner::KeysSilent
             | Manner::Status(_)
             | Manner::KeysAt(_)
             | Manner::As(_) => scene.bed.get("/oidc_auth").send().await,

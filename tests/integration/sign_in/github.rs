@@ -160,6 +160,20 @@ async fn github_tells_members_with_all_their_teams_from_everybody_else() {
     assert_eq!(teams(&bed, &password).await, Ok(vec!["repository:dev/app:pull".to_owned()]), "on the last page");
 }
 
+/// Gitea has GitHub's paths; its teams have no slug, and its organisations no login.
+#[tokio::test]
+async fn teams_without_a_slug_are_known_by_their_names() {
+    let stub = Stub::start();
+    stub.set(|state| {
+        state.teams = vec![json!([{"name": "dev", "organization": {"name": "Acme", "username": "Acme"}}])]
+    });
+    let bed = stub.bed("github_auth", ", organization: acme");
+    let mut browser = Browser::default();
+    assert_eq!(sign_in(&bed, &mut browser, "github_auth").await.status, 303);
+    let password = browser.make_password(&bed, "laptop", "").await;
+    assert_eq!(teams(&bed, &password).await, Ok(vec!["repository:dev/app:pull".to_owned()]));
+}
+
 /// GitHub's are asked again by the token of the sign-in, and out of the organisation is out here.
 #[tokio::test]
 async fn who_leaves_the_organisation_is_locked_out() {

@@ -3,11 +3,16 @@
 
 mod account;
 mod again;
+mod claims;
 mod config;
 mod device;
+mod down;
 mod flow;
 mod github;
+mod keys;
 mod login;
+mod old;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -69,6 +74,11 @@ impl Scene {
 
     /// The provider answers as it should: each refresh token once.
     fn be_well(&self) {
+        self.be_well_by(key());
+    }
+
+    /// The same with ID tokens that this key signed.
+    fn be_well_by(&self, key: Key) {
         let (claims, issuer) = (Arc::clone(&self.claims), self.provider.address.clone());
         let good = Mutex::new(0_u32);
         self.provider.answer_tokens(move |form| {
@@ -86,7 +96,7 @@ impl Scene {
             // The test's code is the nonce of its sign-in.
             let nonce = fields.get("code").cloned().map_or(Value::Null, Value::from);
             let claims = changed(&changed(&usual, &json!({"nonce": nonce})), &claims.lock().unwrap());
-            (200, json!({"id_token": key().sign(&claims), "access_token": "access", "refresh_token": format!("refresh-{good}")}))
+            (200, json!({"id_token": key.sign(&claims), "access_token": "access-token-of-it", "refresh_token": format!("refresh-{good}")}))
         });
     }
 

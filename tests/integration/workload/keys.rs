@@ -27,7 +27,7 @@ fn token(key: &Key, issuer: &str) -> String {
 }
 
 /// The monotonic clock goes on by this much at once.
-async fn later(by: Duration) {
+pub(crate) async fn later(by: Duration) {
     tokio::time::pause();
     tokio::time::advance(by).await;
     tokio::time::resume();

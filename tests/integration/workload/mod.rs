@@ -1,7 +1,7 @@
 //! Workloads without passwords: what of an issuer's tokens is taken in place of a password, and how each known attack ends.
 
 mod config;
-mod keys;
+pub(crate) mod keys;
 mod recipes;
 mod review;
 mod sessions;

@@ -80,7 +80,7 @@ fn the_package_is_installed_raised_and_purged() {
 
     // As docs/how-to/install.md goes on.
     root.run(
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=dockwarden -keyout /etc/dockwarden/token.key \
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=dockwarden -keyout /etc/dockwarden/token.key \
          -out /etc/dockwarden/token.crt",
     )
     .well();

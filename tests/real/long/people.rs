@@ -16,8 +16,9 @@ use crate::support::{client, engine, part, port, scratch};
 
 /// Of the registry's events.
 const SECRET: &str = "0123456789abcdef-of-events";
-const REFUSED: &[&str] = &["unauthorized", "401", "authentication required", "denied", "invalid username/password"];
-const PLAIN: Window = Window { scheme: "light", width: 1280, script: false };
+pub(super) const REFUSED: &[&str] =
+    &["unauthorized", "401", "authentication required", "denied", "invalid username/password"];
+pub(super) const PLAIN: Window = Window { scheme: "light", width: 1280, script: false };
 
 /// A server with pages, and the registry `reg`, which it knows.
 pub(super) struct Site {
@@ -67,7 +68,7 @@ fn provider(issuer: &str, pages: &str, more: &str) -> String {
 }
 
 /// Makes a password for a machine: the command that the page shows, and the password.
-fn made(browser: &mut Browser, machine: &str) -> (String, String) {
+pub(super) fn made(browser: &mut Browser, machine: &str) -> (String, String) {
     browser.fill("role=textbox[name='Machine']", machine);
     browser.press("role=button[name='Make a password']");
     let shown = (browser.text("code:has-text('docker login')"), browser.text("#password"));
@@ -77,13 +78,13 @@ fn made(browser: &mut Browser, machine: &str) -> (String, String) {
 }
 
 /// A row of the table of passwords.
-fn row(browser: &mut Browser, machine: &str) -> String {
+pub(super) fn row(browser: &mut Browser, machine: &str) -> String {
     browser.open("/account");
     browser.text(&format!("tr:has-text('{machine}')"))
 }
 
 /// Revokes the password of a machine.
-fn revoke(browser: &mut Browser, machine: &str) {
+pub(super) fn revoke(browser: &mut Browser, machine: &str) {
     browser.press(&format!("role=button[name='Revoke {machine}']"));
     // The page that comes then, whole.
     browser.text(&format!("main:has(#everywhere):not(:has(tr:has-text('{machine}')))"));

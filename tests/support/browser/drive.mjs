@@ -6,7 +6,8 @@ import fs from "node:fs";
 import { createRequire } from "node:module";
 import readline from "node:readline";
 
-const [modules, program, ours] = process.argv.slice(2);
+const [modules, program, began] = process.argv.slice(2);
+let ours = began;
 const require = createRequire(`${modules}/package.json`);
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const { chromium } = require("playwright-core");
@@ -26,6 +27,19 @@ const PATIENCE = 60_000;
 // What a keyboard reaches, in the order in which it stands on the page.
 const REACHABLE = "a[href], button, input:not([type=hidden]), select, textarea, [tabindex='0']";
 
+// What differs with each run, and what is on pictures in its place.
+const STEADY = [
+  ["\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d UTC", "2027-01-15 09:30 UTC"],
+  ["\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d UTC", "2027-01-15 09:30:00 UTC"],
+  ["^\\d{4}-\\d\\d-\\d\\d$", "2027-04-15"],
+  ["loaded \\d+ (s|min) ago", "loaded 26 h ago"],
+  ["(dw[pr]_)[0-9A-Za-z]{20,}", "$1N0tArealPasswordOnlyApicture2027"],
+  ["^[0-9a-f]{16}$", "4f1c09d27ab3e856"],
+  ["^(([A-Z2-7]{4}:){11})[A-Z2-7]{4}$", "PYYO:TEWU:V7JH:26JV:AQTZ:LJC3:SXVJ:XGHA:34F2:2LAQ:ZRMK:Z7Q6"],
+  ["^[B-Z]{4}-[B-Z]{4}$", "BCDF-GHJK"],
+  ["(localhost|127\\.0\\.0\\.1):\\d+", "registry.example.org"],
+];
+
 const orders = {
   // Another window, with the cookies of the one before.
   async window({ scheme, width, script }) {
@@ -44,6 +58,15 @@ const orders = {
       if (message.location().url.startsWith(ours)) said.push(`${message.type()}: ${message.text()}`);
     });
     page.on("response", (response) => loaded.push(response));
+  },
+  // From now on, addresses are of this place.
+  async at({ url }) {
+    ours = url;
+  },
+  // What the browser sends along to this place, as a request has it.
+  async cookies() {
+    const kept = await context.cookies(ours);
+    return kept.map(({ name, value }) => `${name}=${value}`).join("; ");
   },
   // The status, and how many bytes the page and all that it loads have.
   async open({ url }) {
@@ -134,12 +157,29 @@ const orders = {
       document.querySelector("main a, main button").tabIndex = 1;
     });
   },
-  // A picture of the page, as wide as a column of text, and not endless.
-  async shot({ file }) {
+  // A picture of the page, as wide as is said, and not endless. What differs each time has words of its own there: a moment, an id, a
+  // secret, a port.
+  async shot({ file, width, highest }) {
     const before = page.viewportSize();
-    await page.setViewportSize({ width: 1100, height: 100 });
-    const height = await page.evaluate(() => document.documentElement.scrollHeight);
-    await page.setViewportSize({ width: 1100, height: Math.min(height, 450) });
+    await page.setViewportSize({ width, height: 100 });
+    const height = await page.evaluate((steady) => {
+      const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) {
+        for (const [found, shown] of steady) {
+          texts.currentNode.data = texts.currentNode.data.replace(new RegExp(found, "g"), shown);
+        }
+        // The end of a secret, and its last day.
+        const place = texts.currentNode.parentElement;
+        const fact = place.matches("dd") && place.previousElementSibling.textContent;
+        if ((place.matches("td > code") && texts.currentNode.length === 4) || fact === "Ends with") texts.currentNode.data = "2027";
+        if (fact === "Good until") texts.currentNode.data = "2027-04-15 09:30 UTC";
+      }
+      // As a page is that was just opened.
+      document.activeElement.blur();
+      scrollTo(0, 0);
+      return document.documentElement.scrollHeight;
+    }, STEADY);
+    await page.setViewportSize({ width, height: Math.min(height, highest) });
     await page.screenshot({ path: file });
     await page.setViewportSize(before);
   },
