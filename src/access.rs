@@ -1,5 +1,6 @@
 //! The two questions every door asks, and the only code that grants anything: who is this, and what may they do?
 
+mod accounts;
 mod chain;
 mod decision;
 mod listing;

@@ -179,11 +179,16 @@ where
             Ok(address) => vec![SocketAddr::new(address, port)],
             Err(_) => {
                 let name: Name = host.parse().map_err(|_| io::Error::other("this is not a host name"))?;
-                let found = self.lookups.ready().await?.call(name).await?;
+                let found = match self.lookups.ready().await?.call(name).await {
+                    Ok(found) => found,
+                    // Nobody learns which names there are inside.
+                    Err(_) if self.only_in.is_some() => return Err(NotAllowed.into()),
+                    Err(failed) => return Err(failed.into()),
+                };
                 found.map(|address| SocketAddr::new(address.ip(), port)).collect()
             }
         };
-        if let Some(networks) = self.only_in.as_ref().filter(|_| !addresses.is_empty()) {
+        if let Some(networks) = &self.only_in {
             addresses.retain(|address| networks.allow(address.ip()));
             if addresses.is_empty() {
                 return Err(NotAllowed.into());

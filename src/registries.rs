@@ -18,6 +18,10 @@ use crate::pem::tls::Authorities;
 pub const NAME: &str = "registries";
 /// The longest name of a registry, in bytes: what tokens may be asked for.
 const LONGEST_SERVICE: usize = 255;
+/// The longest host name, in bytes: what DNS has.
+const LONGEST_HOST: usize = 253;
+/// The most host names of a registry that a manager declares.
+pub const MOST_HOSTS: usize = 32;
 /// The shortest secret of events, in bytes: whoever guesses it says what is in the registry.
 const SHORTEST_SECRET: usize = 16;
 
@@ -150,13 +154,13 @@ impl Registries {
         self.0.iter().find(|registry| registry.service == service)
     }
 
-    /// The registry that clients mean by a `Host`: the one that has it in its `hosts`, with its port before without, or the only
-    /// one that the operator declared, or the only one that there is where the operator declared none.
+    /// The registry that clients mean by a `Host`: the one of the operator's that has it in its `hosts`, with its port before without, or
+    /// the only one that the operator declared. Only where neither is there, the same of those that managers declared.
     ///
     /// What managers declare takes nobody's clients away: neither a host of the operator's registries, nor one of these `own` names of
     /// ours, nor, by being there, those who mean the operator's only one.
     pub fn of_host(&self, host: &str, own: &BTreeSet<String>) -> Option<&Registry> {
-        let host = host.to_ascii_lowercase();
+        let host = host_from(host);
         let (name, _) = name_and_port(&host);
         let of = |by: DeclaredBy| self.0.iter().filter(move |registry| registry.declared == by);
         let has = |by: DeclaredBy, host: &str| of(by).find(|registry| registry.hosts.iter().any(|own| own == host));
@@ -166,12 +170,22 @@ impl Registries {
             all.next().filter(|_| all.next().is_none())
         };
         let is_ours = own.contains(&host) || own.contains(name);
-        meant(DeclaredBy::Operator).or_else(|| meant(DeclaredBy::Manager).filter(|_| !is_ours)).or_else(|| {
+        let by_operator = meant(DeclaredBy::Operator).or_else(|| only(DeclaredBy::Operator));
+        by_operator.or_else(|| meant(DeclaredBy::Manager).filter(|_| !is_ours)).or_else(|| {
             match of(DeclaredBy::Operator).next() {
-                Some(_) => only(DeclaredBy::Operator),
+                Some(_) => None,
                 None => only(DeclaredBy::Manager),
             }
         })
+    }
+}
+
+/// A host as it is compared: in lower case, and without the dot at the end of its name, which means the same place.
+pub fn host_from(text: &str) -> String {
+    let text = text.to_ascii_lowercase();
+    match name_and_port(&text) {
+        (name, Some(port)) => format!("{}:{port}", name.strip_suffix('.').unwrap_or(name)),
+        (name, None) => name.strip_suffix('.').unwrap_or(name).to_owned(),
     }
 }
 
@@ -224,7 +238,7 @@ pub fn check_service(text: &str) -> Result<(), &'static str> {
 pub fn usual_hosts(service: &str, url: &Url) -> Vec<String> {
     let mut hosts = Vec::new();
     if is_host(service) {
-        hosts.push(service.to_ascii_lowercase());
+        hosts.push(host_from(service));
     }
     hosts.extend(host_of(url));
     hosts.dedup();
@@ -233,7 +247,7 @@ pub fn usual_hosts(service: &str, url: &Url) -> Vec<String> {
 
 /// The host of an address, with its port where that is not the scheme's own.
 fn host_of(url: &Url) -> Option<String> {
-    let host = url.host_str()?.to_ascii_lowercase();
+    let host = host_from(url.host_str()?);
     Some(match url.port() {
         Some(port) => format!("{host}:{port}"),
         None => host,
@@ -242,7 +256,8 @@ fn host_of(url: &Url) -> Option<String> {
 
 /// Whether a text can be what clients send as `Host`.
 pub fn is_host(text: &str) -> bool {
-    !text.is_empty()
+    !host_from(text).is_empty()
+        && text.len() <= LONGEST_HOST
         && text
             .bytes()
             .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
@@ -313,7 +328,7 @@ fn read_registry(service: &str, mut section: Section<'_>, groups: &mut Vec<At<St
         let mut read = Vec::with_capacity(hosts.len());
         for host in hosts {
             match is_host(&host.value) {
-                true => read.push(host.value.to_ascii_lowercase()),
+                true => read.push(host_from(&host.value)),
                 false => section.problem(
                     &host.place,
                     "hosts",
@@ -472,8 +487,12 @@ mod tests {
             (vec![thief(), reg()], "auth.example.org", Some("reg")),
             (vec![thief(), reg()], "AUTH.example.org:5001", Some("reg")),
             (vec![thief(), reg()], "reg.example.org:5000", Some("reg")),
-            (vec![thief(), reg()], "thief.example.org", Some("thief")),
-            (vec![thief(), reg()], "thief.example.org:443", Some("thief")),
+            (vec![thief(), reg()], "thief.example.org", Some("reg")),
+            (vec![thief(), reg(), other()], "thief.example.org", Some("thief")),
+            (vec![thief(), reg(), other()], "Thief.example.org.:443", Some("thief")),
+            (vec![thief(), reg(), other()], "auth.example.org.", None),
+            (vec![thief(), reg(), other()], "reg.example.org.", Some("reg")),
+            (vec![thief(), reg(), other()], "reg.example.org.:5000", Some("reg")),
             (vec![thief(), reg(), other()], "unclaimed.example.org", None),
             (vec![thief(), reg(), other()], "other.example.org:443", Some("other")),
             (vec![thief()], "unclaimed.example.org", Some("thief")),

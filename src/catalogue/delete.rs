@@ -189,7 +189,8 @@ impl Catalogue {
             | Deleted::StillThere => false,
         };
         // Registries list tags whose manifest is gone.
-        self.shared.put_right(&known, repository, Some(tag).filter(|_| is_ghost)).await?;
+        let ghosts = is_ghost.then(|| tag.to_owned()).into_iter().collect();
+        self.shared.put_right(&known, repository, &ghosts).await?;
         Ok(deleted)
     }
 
@@ -203,7 +204,8 @@ impl Catalogue {
         if !is_repository(repository) {
             return Err(NotDeleted::NotAName);
         }
-        let emptied = known.delete_repository(repository).await;
+        let mut gone = BTreeSet::new();
+        let emptied = known.delete_repository(repository, &mut gone).await;
         let outcome = match &emptied {
             Ok(Emptied::Done(_)) => "deleted",
             Ok(Emptied::WasGone) => "was_gone",
@@ -214,14 +216,8 @@ impl Catalogue {
         info!(account, service, repository, outcome, "a repository was to be deleted");
         match emptied {
             Ok(emptied) => {
-                let is_gone = match emptied {
-                    Emptied::Done(_) | Emptied::WasGone => true,
-                    Emptied::Stopped { .. } => false,
-                };
-                match is_gone {
-                    true => self.shared.is_empty(service, repository).await?,
-                    false => self.shared.put_right(&known, repository, None).await?,
-                }
+                // Somebody may have pushed meanwhile: what is left is what the registry says now, and not what was there before.
+                self.shared.put_right(&known, repository, &gone).await?;
                 Ok(emptied)
             }
             Err(failure) => {
@@ -234,25 +230,18 @@ impl Catalogue {
 }
 
 impl Shared {
-    /// Lists a repository's tags anew. What the registry cannot say now is asked for again later.
-    async fn put_right(&self, known: &Arc<Known>, repository: &str, ghost: Option<&str>) -> Result<(), Failure> {
+    /// Lists a repository's tags anew, but for those of these that are ghosts: registries list tags whose manifest is gone. What the
+    /// registry cannot say now is asked for again later.
+    async fn put_right(&self, known: &Arc<Known>, repository: &str, gone: &BTreeSet<String>) -> Result<(), Failure> {
         let service = known.registry.service.as_str();
         self.records.doubt(service, repository).await?;
-        match known.living_tags(repository).await {
-            Ok((mut tags, asked)) => {
-                tags.retain(|tag| Some(tag.as_str()) != ghost);
+        match known.tags_left(repository, gone).await {
+            Ok((tags, asked)) => {
                 let listing = Listing { repository: repository.to_owned(), tags, asked };
                 self.records.listed(service, &[listing], this_moment()).await?;
             }
             Err(_) => self.records.doubt(service, repository).await?,
         }
-        self.refresh().await
-    }
-
-    async fn is_empty(&self, service: &str, repository: &str) -> Result<(), Failure> {
-        let listing = Listing { repository: repository.to_owned(), tags: Vec::new(), asked: this_moment() };
-        self.records.doubt(service, repository).await?;
-        self.records.listed(service, &[listing], this_moment()).await?;
         self.refresh().await
     }
 }
@@ -265,6 +254,22 @@ impl Known {
             TagList::Listed(tags) => Ok((tags, asked)),
             TagList::Unknown => Ok((Vec::new(), asked)),
         }
+    }
+
+    /// The same without those of these whose manifest is gone.
+    async fn tags_left(
+        &self,
+        repository: &str,
+        gone: &BTreeSet<String>,
+    ) -> Result<(Vec<String>, OffsetDateTime), RegistryFailure> {
+        let (all, asked) = self.living_tags(repository).await?;
+        let mut tags = Vec::with_capacity(all.len());
+        for tag in all {
+            if !gone.contains(&tag) || self.client.head(repository, &tag).await?.is_some() {
+                tags.push(tag);
+            }
+        }
+        Ok((tags, asked))
     }
 
     async fn delete_tag(
@@ -340,13 +345,17 @@ impl Known {
         Ok(Some(siblings))
     }
 
-    async fn delete_repository(self: &Arc<Self>, repository: &str) -> Result<Emptied, RegistryFailure> {
+    /// Deletes all tags that there are; `gone` are those that went.
+    async fn delete_repository(
+        self: &Arc<Self>,
+        repository: &str,
+        gone: &mut BTreeSet<String>,
+    ) -> Result<Emptied, RegistryFailure> {
         let (tags, _) = self.living_tags(repository).await?;
         if tags.is_empty() {
             return Ok(Emptied::WasGone);
         }
         let everything: BTreeSet<String> = tags.iter().cloned().collect();
-        let mut gone: BTreeSet<String> = BTreeSet::new();
         for tag in &tags {
             if gone.contains(tag) {
                 continue;

@@ -101,10 +101,21 @@ impl Sink {
             return Ok(());
         }
         let count = u64::try_from(received.events.len()).unwrap_or(u64::MAX);
-        let kept = self.shared.keep(received.events).await;
+        let kept = self.keep(received.events).await;
         let outcome = if kept.is_ok() { "kept" } else { "not_kept" };
         self.shared.metrics.events(service, outcome, count);
         kept
+    }
+
+    /// Keeps them, lot by lot: an envelope that holds more than may wait would else be refused for ever. Those of it that are kept, where
+    /// others cannot be, are known when it comes again.
+    async fn keep(&self, mut events: Vec<StoredEvent>) -> Result<(), NotKept> {
+        while events.len() > LOT {
+            let rest = events.split_off(LOT);
+            self.shared.keep(events).await?;
+            events = rest;
+        }
+        self.shared.keep(events).await
     }
 
     /// Counts what could not be read, and says so in the log from time to time.

@@ -13,10 +13,11 @@ use crate::authz::rules::Rules;
 use crate::backend::Facts;
 use crate::config::{Config, Pair, Problem, Secrets};
 use crate::descriptors::transfers_at_once;
+use crate::directory::{self, Directory};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::policy_tests::Failing;
-use crate::reach::Reached;
+use crate::reach::{REACH_WITHIN, Reached};
 use crate::records::InUse;
 use crate::shown::escaped;
 
@@ -33,6 +34,9 @@ pub(super) fn run(source: &Source, with_connect: bool) -> u8 {
         Ok(reached) => reached,
         Err(error) => return complain(&format!("{report}{}: {error:#}", source.file.display())),
     };
+    for remark in remarks(source) {
+        report.push_str(&format!("warning: {}: {}\n", directory::NAME, escaped(&remark)));
+    }
     let mut status = DONE;
     if reached.is_empty() {
         report.push_str("nothing to try: the file names neither a server nor a program\n");
@@ -119,6 +123,23 @@ fn read(source: &Source) -> Result<String, String> {
         number => format!("{file}: usable, with {number} warning(s) ({summary})\n"),
     });
     Ok(report)
+}
+
+/// What of the directory of the records counts for nothing beside the file. Where they cannot be read, that is told of them anyway.
+fn remarks(source: &Source) -> Vec<String> {
+    let read = || {
+        let config = source.load(Secrets::Read).ok()?;
+        let settings = config.directory.filter(|own| own.store.as_ref().is_some_and(|store| !store.is_unmade()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        let view = runtime.block_on(async {
+            let directory = Directory::open(settings).ok()?;
+            tokio::time::timeout(REACH_WITHIN, directory.read_again()).await.ok()?.ok()?;
+            directory.view().ok()
+        });
+        runtime.shutdown_background();
+        view
+    };
+    read().map(|view| view.remarks().to_vec()).unwrap_or_default()
 }
 
 /// Tries each backend, in the order in which they are asked, then the records, and then each upstream of the gateway: servers are asked,

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DONE, complain, members, mongo, say};
+use super::{DONE, FAILED, account, complain, members, mongo, say};
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::directory::changing::NotChanged;
 use crate::directory::import::tables::Tables;
 use crate::directory::import::{Import, from_opensvc};
-use crate::management::MemberKind;
+use crate::directory::{Directory, Planned};
+use crate::management::{MemberKind, plan};
+use crate::mongo::Run;
 use crate::shown::printable;
 
 /// Bring in the directory: groups, users, apps, services and registries
@@ -39,15 +41,9 @@ pub(super) fn run(command: Command) -> u8 {
             let read = mongo::load(config).and_then(|config| Ok((config, import_of(&opensvc)?)));
             match read {
                 Err(message) => complain(&format!("dockwarden: {message}")),
-                Ok((_, import)) if dry_run => {
-                    let made: String = import
-                        .entries
-                        .iter()
-                        .map(|entry| format!("+ {}\n", printable(&entry.at().to_string())))
-                        .collect();
-                    say(&(made + &told(&import)), DONE)
+                Ok((config, import)) => {
+                    mongo::run(bring_in(config, import, if dry_run { Run::Dry } else { Run::Real }))
                 }
-                Ok((config, import)) => mongo::run(make(config, import)),
             }
         }
     }
@@ -71,26 +67,52 @@ fn import_of(files: &[PathBuf]) -> Result<Import, String> {
     from_opensvc(&tables)
 }
 
-async fn make(config: Config, import: Import) -> Result<u8, String> {
+/// Brings all in, or nothing: of what is half there, nobody could say whose it is that an id names.
+async fn bring_in(config: Config, import: Import, run: Run) -> Result<u8, String> {
     let file = file_of(&config.file);
-    let settings = config
+    let access = account::backends(&config)?;
+    let mut settings = config
         .directory
         .ok_or_else(|| format!("{file}: there is no directory: section in it; write directory: {{}}"))?;
+    let store = settings.store.clone().ok_or_else(|| format!("{file}: {}", NotChanged::NoRecords))?;
+    // Whoever only looks must not make the records.
+    if run == Run::Dry && store.is_unmade() {
+        settings.store = None;
+    }
     let directory = Directory::open(settings).map_err(|error| format!("{error:#}"))?;
-    let report = told(&import);
-    let made = directory.make_all(import.entries).await.map_err(|failure| format!("{file}: {failure}"))?;
-    let (mut text, mut failed) = (String::new(), 0_usize);
-    for (at, made) in made {
+    let planned = plan(&access, &directory, &import.entries).await.map_err(|failure| format!("{file}: {failure}"))?;
+    let (mut text, mut refused, mut new) = (String::new(), 0_usize, Vec::new());
+    for (entry, (at, planned)) in import.entries.iter().zip(&planned) {
         let at = printable(&at.to_string());
-        match made {
-            Ok(()) => text.push_str(&format!("+ {at}\n")),
-            Err(refused) => {
-                failed = failed.saturating_add(1);
-                text.push_str(&format!("! {at}: {}\n", printable(&refused.to_string())));
+        match planned {
+            Planned::New => {
+                text.push_str(&format!("+ {at}\n"));
+                new.push(entry.clone());
+            }
+            Planned::Same => text.push_str(&format!("= {at}\n")),
+            Planned::Refused(cause) => {
+                refused = refused.saturating_add(1);
+                text.push_str(&format!("! {at}: {}\n", printable(&cause.to_string())));
             }
         }
     }
-    Ok(say(&(text + &report), if failed == 0 { DONE } else { 1 }))
+    let report = told(&import);
+    if refused > 0 {
+        let all =
+            format!("nothing is brought in: {refused} of these cannot be (!); change them there, or what is here\n");
+        return Ok(say(&(text + &report + &all), FAILED));
+    }
+    if run == Run::Dry {
+        return Ok(say(&(text + &report), DONE));
+    }
+    let made = directory.make_all(new).await.map_err(|failure| format!("{file}: {failure}"))?;
+    let not_made = made.into_iter().filter_map(|(at, made)| Some((at, made.err()?)));
+    // Somebody else made something meanwhile.
+    let not_made: String = not_made
+        .map(|(at, cause)| format!("! {}: {}\n", printable(&at.to_string()), printable(&cause.to_string())))
+        .collect();
+    let status = if not_made.is_empty() { DONE } else { FAILED };
+    Ok(say(&(text + &not_made + &report), status))
 }
 
 fn file_of(file: &Path) -> String {
@@ -100,6 +122,7 @@ fn file_of(file: &Path) -> String {
 /// What is left out, and who gains or loses what.
 fn told(import: &Import) -> String {
     let left_out = import.left_out.iter().map(|line| format!("left out: {}\n", printable(line)));
+    let remarks = import.remarks.iter().map(|line| format!("note: {}\n", printable(line)));
     let changes = import.changes.iter().map(|line| format!("changes: {}\n", printable(line)));
-    left_out.chain(changes).collect()
+    left_out.chain(remarks).chain(changes).collect()
 }

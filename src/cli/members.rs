@@ -10,7 +10,7 @@ use super::{DONE, mongo, registry, say, shown, token};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::identity::Account;
-use crate::management::{Fields, MemberKind, ToldMember};
+use crate::management::{Fields, MemberKind, ToldMember, make};
 use crate::records::Logins;
 use crate::secrets::{Expires, Wanted};
 use crate::shown::printable;
@@ -197,8 +197,10 @@ async fn done(kind: MemberKind, command: Command, now: OffsetDateTime) -> Result
         Command::Add { config, name, id, said } => {
             let new = said.fields().new_entry(kind, &name, id, now.unix_timestamp_nanos().to_string());
             let new = new.map_err(plain)?;
-            let (directory, _) = open(mongo::load(config)?).await?;
-            directory.make(new).await.map_err(plain)?;
+            let config = mongo::load(config)?;
+            let access = super::account::backends(&config)?;
+            let (directory, _) = open(config).await?;
+            make(&access, &directory, new, now).await.map_err(plain)?;
             Ok(format!("{what} {}: added\n", printable(&name)))
         }
         Command::Change { config, name, said } => {

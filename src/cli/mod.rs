@@ -1,5 +1,6 @@
 //! The command line.
 
+mod account;
 mod acl;
 mod analysis;
 mod check;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::account::Services;
 use super::{Cost, DONE, Output, complain, mongo, password, say, token};
 use crate::authn::mongo::accounts::{Account, Accounts, Existing, NewUser, Step, check_name};
 use crate::authn::mongo::import::{Parsed, parse};
@@ -166,11 +167,7 @@ pub(super) fn run(command: Command) -> u8 {
 }
 
 fn open(place: mongo::Place) -> Result<Accounts, String> {
-    Ok(open_section(place)?.1)
-}
-
-fn open_section(place: mongo::Place) -> Result<(&'static str, Accounts), String> {
-    mongo::users(&mongo::load_one(place, Purpose::Identity)?)
+    Ok(mongo::users(&mongo::load_one(place, Purpose::Identity)?)?.1)
 }
 
 async fn find(who: Who) -> Result<(Accounts, Account), String> {
@@ -181,8 +178,11 @@ async fn find(who: Who) -> Result<(Accounts, Account), String> {
 
 async fn add(who: Who, labels: &[LabelChange], state: AccountState, password: &Password) -> Result<String, String> {
     let account = check_name(&who.name)?;
-    let accounts = open(who.config)?;
+    let config = mongo::load_one(who.config, Purpose::Identity)?;
+    let (_, accounts) = mongo::users(&config)?;
+    let mut services = Services::of(&config);
     // Before somebody types a password in vain.
+    services.refuse([who.name.as_str()]).await?;
     let standing = Standing { state, ..Standing::default() };
     accounts.check_standing(standing).map_err(mongo::plain)?;
     accounts.check_free(&who.name).await.map_err(mongo::plain)?;
@@ -191,6 +191,11 @@ async fn add(who: Who, labels: &[LabelChange], state: AccountState, password: &P
     labels.iter().for_each(|change| change.apply(&mut wanted));
     let user = NewUser { name: account, hash, labels: wanted, standing };
     let added = accounts.add(&user).await.map_err(mongo::plain)?;
+    // A service may have been made meanwhile.
+    if let Err(refused) = services.refuse([added.name.as_str()]).await {
+        accounts.remove(&added).await.map_err(mongo::plain)?;
+        return Err(refused);
+    }
     password.warn_of(&user.name, &user.hash);
     Ok(format!("{}: added, {}\n", name(&added), said_all(&added)))
 }
@@ -206,7 +211,10 @@ async fn passwd(who: Who, password: &Password) -> Result<String, String> {
 async fn import(config: mongo::Place, file: &Path, existing: Existing, run: Run) -> Result<String, String> {
     let (name_of_file, text) = mongo::input(file)?;
     let Parsed { users, notes } = parse(name_of_file, &text).map_err(|problems| problems.join("\n"))?;
-    let (section, accounts) = open_section(config)?;
+    let config = mongo::load_one(config, Purpose::Identity)?;
+    let (section, accounts) = mongo::users(&config)?;
+    let mut services = Services::of(&config);
+    services.refuse(users.iter().map(|user| user.name.as_str())).await?;
     let steps = accounts.plan(&users, existing).await.map_err(mongo::plain)?;
     for note in &notes {
         complain(&format!("dockwarden: {note}"));
@@ -222,7 +230,7 @@ async fn import(config: mongo::Place, file: &Path, existing: Existing, run: Run)
         }
         LabelSyntax::Literal | LabelSyntax::Glob => {}
     }
-    let mut changes: usize = 0;
+    let (mut changes, mut added) = (0_usize, Vec::new());
     for step in &steps {
         let told = match (run, step) {
             (_, Step::Same(_)) => continue,
@@ -235,6 +243,9 @@ async fn import(config: mongo::Place, file: &Path, existing: Existing, run: Run)
             (Run::Dry, Step::Add(user) | Step::Replace(_, user)) => accounts.preview(user),
         };
         changes = changes.saturating_add(1);
+        if let (Run::Real, Step::Add(_)) = (run, step) {
+            added.push(told.clone());
+        }
         let how = match step {
             Step::Replace(before, _) => format!("{} -> ", said_all(before)),
             Step::Add(_) | Step::Same(_) => String::new(),
@@ -242,6 +253,15 @@ async fn import(config: mongo::Place, file: &Path, existing: Existing, run: Run)
         let word = if how.is_empty() { "added" } else { "replaced" };
         // A user that was changed is changed, whether anybody reads of it or not.
         say(&format!("{}: {word}, {how}{}\n", name(&told), said_all(&told)), DONE);
+    }
+    // Services may have been made meanwhile.
+    if let Err(refused) = services.refuse(added.iter().map(|account: &Account| account.name.as_str())).await {
+        for account in &added {
+            if services.refuse([account.name.as_str()]).await.is_err() {
+                accounts.remove(account).await.map_err(mongo::plain)?;
+            }
+        }
+        return Err(refused);
     }
     warn_of(users.iter().map(|user| (user.name.as_str(), &user.hash)));
     Ok(mongo::summary(changes, "user", run))

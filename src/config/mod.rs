@@ -17,6 +17,7 @@ mod token;
 mod upstream_login;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use settings::env::override_with;
@@ -356,7 +357,8 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         }
     };
     let acme = server.as_ref().and_then(|server| server.acme.as_ref());
-    let own_hosts = own_hosts((acme, people.as_ref()), forward_auth.as_ref(), gateway.as_ref());
+    let mut own_hosts = own_hosts((acme, people.as_ref()), forward_auth.as_ref(), gateway.as_ref());
+    own_hosts.extend(server.as_ref().map(|server| hosts_of(&server.listen)).unwrap_or_default());
     let audiences = audiences(token.as_ref(), forward_auth.as_ref(), gateway.as_ref());
     let tests = top
         .field(policy_tests::NAME)
@@ -417,6 +419,19 @@ fn own_hosts(
     of_urls.chain(of_upstreams).chain(acme.map(|settings| settings.host().to_owned())).collect()
 }
 
+/// The hosts that clients write who reach this address by what the file says of it: of a name, on whichever port.
+fn hosts_of(listen: &ListenAddress) -> Vec<String> {
+    match listen {
+        ListenAddress::Unix(_) => Vec::new(),
+        ListenAddress::Tcp { host, .. } if host.is_empty() => Vec::new(),
+        ListenAddress::Tcp { host, port } => match host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => vec![format!("{host}:{port}")],
+            Ok(IpAddr::V6(_)) => vec![format!("[{host}]:{port}")],
+            Err(_) => vec![registries::host_from(host)],
+        },
+    }
+}
+
 /// Reads the directory, and notes the accounts that are called as its services: those log in before all others, and by their own
 /// secrets alone.
 fn read_directory(
@@ -426,7 +441,8 @@ fn read_directory(
     remembered: Option<&records::Settings>,
 ) -> Option<directory::Settings> {
     let elsewhere = remembered.map_or(Elsewhere::Nothing, |_| Elsewhere::Records);
-    let directory = directory::read(field, declared, elsewhere)?;
+    let mut directory = directory::read(field, declared, elsewhere)?;
+    let mut own = BTreeSet::new();
     for (section, facts) in backends.facts() {
         let Facts::Accounts(accounts) = facts else { continue };
         for (account, _) in accounts {
@@ -436,8 +452,10 @@ fn read_directory(
                 );
                 field.problem(message);
             }
+            own.insert(account.to_lowercase());
         }
     }
+    directory.entries.accounts = own;
     Some(directory::Settings { store: remembered.cloned(), ..directory })
 }
 

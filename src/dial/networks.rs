@@ -26,7 +26,8 @@ pub struct Networks(Vec<IpNet>);
 /// The server is where nobody but the operator may have us connect to. The address is not named: it may be the inside of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this is not at a public address, nor in a network that the configuration allows (registries_declared.networks)"
+    "this is not at a public address, nor in a network that the configuration allows (registries_declared.networks), or its name \
+     has no address now"
 )]
 pub struct NotAllowed;
 
@@ -101,7 +102,29 @@ impl Places {
         Places { lookups: Lookups::new(GaiResolver::new()), networks }
     }
 
-    /// Whether a server may be there. One whose name has no address now may be: it is looked at again at each connection.
+    /// Whether a server may be there, by what is written alone: whoever asks learns of no name whether there is one inside. Whatever a
+    /// name means is looked at at each connection.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) fn check_written(&self, url: &Url) -> Result<(), NotAllowed> {
+        let is_allowed = match url.host() {
+            None => false,
+            Some(Host::Ipv4(address)) => self.networks.allow(address.into()),
+            Some(Host::Ipv6(address)) => self.networks.allow(address.into()),
+            Some(Host::Domain(name)) => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                // It means this machine everywhere.
+                let is_here = name == "localhost" || name.ends_with(".localhost");
+                !is_here
+                    || self.networks.allow(Ipv4Addr::LOCALHOST.into())
+                    || self.networks.allow(Ipv6Addr::LOCALHOST.into())
+            }
+        };
+        if is_allowed { Ok(()) } else { Err(NotAllowed) }
+    }
+
+    /// Whether a server may be there, for the operator. One whose name has no address now may be: it is looked at again at each connection.
     ///
     /// # Errors
     /// It may not.

@@ -4,7 +4,7 @@ use policy::pattern::LabelValue;
 
 use super::Directory;
 use super::documents::{NewEntry, authorities_in, with_name_alone};
-use super::entry::{Named, id_of, is_everybody};
+use super::entry::{EVERYBODY, Named, id_of, is_everybody};
 use super::labels::Label;
 use super::view::{Origin, View};
 use crate::authn::{Account, Identity};
@@ -26,8 +26,14 @@ pub enum NotChanged {
     #[error("there is nothing of this name")]
     Missing,
     /// Something of this name, this id or this address is there already.
-    #[error("something of this name, this id or this url is there already")]
-    Taken,
+    #[error("{}", said_taken(.0.as_ref()))]
+    Taken(Option<Clash>),
+    /// Somebody else is called so: a service of this name would log in before them, and be them to the rules.
+    #[error("{section} has an account of this name, which a service would take over; call the service something else")]
+    Account {
+        /// The section that has it.
+        section: &'static str,
+    },
     /// A group or an app is named that there is not.
     #[error("there is no {what} \"{name}\" in the directory")]
     Unknown {
@@ -78,6 +84,51 @@ pub enum NotChanged {
     Failure(#[from] Failure),
 }
 
+/// In what a new entry is another's, and whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clash {
+    /// What both have.
+    pub of: ClashOf,
+    /// What has it already.
+    pub with: EntryAt,
+}
+
+/// What two entries have of which only one may have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClashOf {
+    /// The name.
+    Name,
+    /// The id.
+    Id,
+    /// The one's name is the other's id.
+    NameAndId,
+    /// The url.
+    Url,
+    /// A host name.
+    Host,
+}
+
+impl ClashOf {
+    fn as_str(self) -> &'static str {
+        match self {
+            ClashOf::Name => "this name",
+            ClashOf::Id => "this id",
+            ClashOf::NameAndId => "this name as its id, or this id as its name",
+            ClashOf::Url => "this url",
+            ClashOf::Host => "one of these hosts",
+        }
+    }
+}
+
+fn said_taken(clash: Option<&Clash>) -> String {
+    match clash {
+        None => "something of this name, this id, this url or one of these hosts is there already".to_owned(),
+        Some(Clash { of, with }) => {
+            format!("the {} {} has {} already", with.kind.as_str(), printable(&with.name), of.as_str())
+        }
+    }
+}
+
 /// So many entries that name another are said.
 const MOST_SAID: usize = 20;
 
@@ -120,7 +171,7 @@ impl Directory {
     async fn make_in(&self, view: &View, new: &NewEntry) -> Result<(Version, Option<Entry>), NotChanged> {
         // First where it may be: that something is there already tells of an address inside.
         self.check_place(new).await?;
-        check(view, new, Others::All)?;
+        check(view, new)?;
         let (written, before) = self.write_new(view, new).await?;
         self.confirm(new, written, before.clone()).await?;
         Ok((written, before))
@@ -142,7 +193,7 @@ impl Directory {
         };
         match changed {
             Changed::Done => Ok((written, before)),
-            Changed::Missing | Changed::Conflict => Err(NotChanged::Taken),
+            Changed::Missing | Changed::Conflict => Err(NotChanged::Taken(None)),
         }
     }
 
@@ -161,7 +212,7 @@ impl Directory {
             }
             let made = match self.check_place(&new).await {
                 Err(refused) => Err(refused.into()),
-                Ok(()) if let Err(refused) = check(&view, &new, Others::All) => Err(refused),
+                Ok(()) if let Err(refused) = check(&view, &new) => Err(refused),
                 Ok(()) => match self.write_new(&view, &new).await {
                     Ok(written) => {
                         kept.push((told.len(), new, written));
@@ -198,10 +249,11 @@ impl Directory {
         if let (NewEntry::Registry { registry, .. }, Some(before)) = (&mut new, before) {
             registry.events.clone_from(&before.events);
             if registry.url != before.url {
-                self.check_place(&new).await?;
+                // By whomever: a manager changes what the operator declared by command, too.
+                self.places.check_written(&registry.url)?;
             }
         }
-        check(&view, &new, Others::ButItself)?;
+        check_but(&view, &new, Others::ButItself)?;
         let (records, entry) = (self.records()?, entry_of(&new)?);
         let kept = records.entry(&entry.at).await?.ok_or(NotChanged::Missing)?;
         match records.replace_entry(&entry, seen).await? {
@@ -335,9 +387,11 @@ impl Directory {
     }
 
     /// That a registry is where one may be declared.
-    async fn check_place(&self, new: &NewEntry) -> Result<(), NotAllowed> {
+    pub(super) async fn check_place(&self, new: &NewEntry) -> Result<(), NotAllowed> {
         match new {
-            NewEntry::Registry { registry, .. } => self.places.check(&registry.url).await,
+            // A manager learns nothing of names.
+            NewEntry::Registry { registry, creator: Some(_), .. } => self.places.check_written(&registry.url),
+            NewEntry::Registry { registry, creator: None, .. } => self.places.check(&registry.url).await,
             NewEntry::Group(_) | NewEntry::User(_) | NewEntry::App(_) | NewEntry::Service(_) => Ok(()),
         }
     }
@@ -407,60 +461,113 @@ pub(super) fn kept(view: &View, at: &EntryAt) -> Result<(), NotChanged> {
     }
 }
 
-fn check(view: &View, new: &NewEntry, others: Others) -> Result<(), NotChanged> {
+/// That a new entry is not taken for another, and names what there is.
+pub(super) fn check(view: &View, new: &NewEntry) -> Result<(), NotChanged> {
+    check_but(view, new, Others::All)
+}
+
+/// The same beside others that are new, too.
+pub(super) fn check_beside(fresh: &[&NewEntry], new: &NewEntry) -> Result<(), NotChanged> {
+    let clash = |other: &NewEntry| {
+        let both = (named(new), named(other));
+        let of = match (new, other) {
+            _ if new.at() == other.at() => ClashOf::Name,
+            _ if both.0.zip(both.1).is_some_and(|(new, other)| new.1 == other.1) => ClashOf::Id,
+            (NewEntry::Registry { registry, .. }, NewEntry::Registry { registry: own, .. }) => clash_of(registry, own)?,
+            (_, _) => return None,
+        };
+        Some(Clash { of, with: other.at() })
+    };
+    match fresh.iter().find_map(|other| clash(other)) {
+        Some(clash) => Err(NotChanged::Taken(Some(clash))),
+        None => Ok(()),
+    }
+}
+
+/// The name and the id of what has both.
+fn named(entry: &NewEntry) -> Option<(&str, u64)> {
+    match entry {
+        NewEntry::Group(group) => Some((&group.name, group.id)),
+        NewEntry::User(user) => Some((&user.name, user.id)),
+        NewEntry::App(app) => Some((&app.name, app.id)),
+        NewEntry::Service(_) | NewEntry::Registry { .. } => None,
+    }
+}
+
+fn check_but(view: &View, new: &NewEntry, others: Others) -> Result<(), NotChanged> {
+    let taken = |of: ClashOf, kind: EntryKind, name: &str| {
+        Err(NotChanged::Taken(Some(Clash { of, with: EntryAt { kind, name: name.to_owned() } })))
+    };
     match new {
         NewEntry::Group(group) => {
             if is_everybody(&group.name) || group.name.is_empty() {
-                return Err(NotChanged::Taken);
+                return taken(ClashOf::Name, EntryKind::Group, EVERYBODY);
             }
-            is_free(group, view.groups().iter().map(|own| &own.entry), others)
+            is_free((EntryKind::Group, group), view.groups().iter().map(|own| &own.entry), others)
         }
         NewEntry::User(user) => {
-            is_free(user, view.users().iter().map(|own| &own.entry), others)?;
+            is_free((EntryKind::User, user), view.users().iter().map(|own| &own.entry), others)?;
             if view.service(&user.name).is_some() {
-                return Err(NotChanged::Taken);
+                return taken(ClashOf::Name, EntryKind::Service, &user.name);
             }
             view.has_named(new)
         }
         NewEntry::App(app) => {
-            is_free(app, view.apps().iter().map(|own| &own.entry), others)?;
+            is_free((EntryKind::App, app), view.apps().iter().map(|own| &own.entry), others)?;
             view.has_named(new)
         }
         NewEntry::Service(service) => {
             view.has_named(new)?;
-            match others == Others::All && (view.service(&service.name).is_some() || view.user(&service.name).is_some())
-            {
-                true => Err(NotChanged::Taken),
-                false => Ok(()),
+            match others {
+                Others::All if view.service(&service.name).is_some() => {
+                    taken(ClashOf::Name, EntryKind::Service, &service.name)
+                }
+                Others::All if view.user(&service.name).is_some() => {
+                    taken(ClashOf::Name, EntryKind::User, &service.name)
+                }
+                Others::All | Others::ButItself => Ok(()),
             }
         }
         NewEntry::Registry { registry, .. } => {
             let is_other = |own: &&Registry| others == Others::All || own.service != registry.service;
-            let is_same = |own: &Registry| {
-                own.service == registry.service || own.url == registry.url || registry.takes_a_host_of(own)
-            };
-            if view.registries().iter().filter(is_other).any(is_same) {
-                return Err(NotChanged::Taken);
+            let clash = |own: &Registry| Some((clash_of(registry, own)?, own.service.clone()));
+            match view.registries().iter().filter(is_other).find_map(clash) {
+                Some((of, service)) => taken(of, EntryKind::Registry, &service),
+                None => view.has_named(new),
             }
-            view.has_named(new)
         }
     }
 }
 
+/// What a new registry has that another has.
+fn clash_of(new: &Registry, own: &Registry) -> Option<ClashOf> {
+    if own.service == new.service {
+        return Some(ClashOf::Name);
+    }
+    if own.url == new.url {
+        return Some(ClashOf::Url);
+    }
+    new.takes_a_host_of(own).then_some(ClashOf::Host)
+}
+
 fn is_free<'entry, T: Named + 'entry>(
-    new: &T,
+    (kind, new): (EntryKind, &T),
     mut known: impl Iterator<Item = &'entry T>,
     others: Others,
 ) -> Result<(), NotChanged> {
-    let id = new.id().to_string();
-    let clashes = |own: &T| {
-        let is_itself = others == Others::ButItself && own.name() == new.name();
-        let is_same = own.name() == new.name() || own.id() == new.id();
-        let is_mistaken = own.name() == id || id_of(new.name()) == Some(own.id());
-        !is_itself && (is_same || is_mistaken)
+    let (id, as_id) = (new.id().to_string(), id_of(new.name()));
+    let clash = |own: &T| {
+        let of = match own.name() == new.name() {
+            true if others == Others::ButItself => return None,
+            true => ClashOf::Name,
+            false if own.id() == new.id() => ClashOf::Id,
+            false if own.name() == id || as_id == Some(own.id()) => ClashOf::NameAndId,
+            false => return None,
+        };
+        Some(Clash { of, with: EntryAt { kind, name: own.name().to_owned() } })
     };
-    match known.any(clashes) {
-        true => Err(NotChanged::Taken),
-        false => Ok(()),
+    match known.find_map(clash) {
+        Some(clash) => Err(NotChanged::Taken(Some(clash))),
+        None => Ok(()),
     }
 }

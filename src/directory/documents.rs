@@ -13,7 +13,7 @@ use crate::pem::tls::Authorities;
 use crate::records::directory::{Entry, EntryAt, EntryKind};
 use crate::records::{Version, from_hexadecimal, hexadecimal};
 use crate::registries::events::{EventsSecret, Made};
-use crate::registries::{DeclaredBy, Registry, Restriction, check_service, is_host, read_url, usual_hosts};
+use crate::registries::{DeclaredBy, Registry, Restriction, check_service, host_from, is_host, read_url, usual_hosts};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -314,7 +314,10 @@ fn read_into(kept: &mut Kept, entry: Entry) -> Option<()> {
                 None => None,
                 Some(pem) => Some(Authorities::from_pem(pem.as_bytes()).ok()?),
             };
-            let hosts = if hosts.is_empty() { usual_hosts(&name, &url) } else { hosts };
+            let hosts = match hosts.is_empty() {
+                true => usual_hosts(&name, &url),
+                false => hosts.iter().map(|host| host_from(host)).collect(),
+            };
             let registry = Registry {
                 service: name,
                 url,

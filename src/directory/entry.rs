@@ -119,6 +119,8 @@ pub struct Entries {
     pub services: Vec<Service>,
     /// The registries.
     pub registries: Registries,
+    /// The accounts that the file itself has, in lower case: no service of the records takes one over.
+    pub accounts: BTreeSet<String>,
 }
 
 /// What has an id and a name, either of which names it.

@@ -10,6 +10,7 @@ mod events_secrets;
 pub mod import;
 mod labels;
 mod naming;
+mod planning;
 mod reading;
 pub mod rights;
 mod service_logins;
@@ -23,8 +24,8 @@ use anyhow::Context as _;
 use policy::pattern::LabelValues;
 use tracing::debug;
 
-use crate::authn::Identity;
 use crate::authn::password::PasswordHash;
+use crate::authn::{Account, Identity};
 use crate::dial::Places;
 use crate::reach::REACH_WITHIN;
 use crate::records;
@@ -34,6 +35,7 @@ pub use documents::NewEntry;
 use reading::Reading;
 
 pub use labels::Label;
+pub use planning::Planned;
 pub(crate) use service_logins::ServiceLogins;
 pub use settings::{Elsewhere, NAME, Settings, read};
 pub use view::{Kept, Listed, Origin, View};
@@ -97,6 +99,14 @@ impl Directory {
         }
     }
 
+    /// What the records have of it now.
+    async fn kept(&self) -> Result<Kept, records::Failure> {
+        match &self.place {
+            Place::File(_) => Ok(Kept::default()),
+            Place::Records(reading) => reading.kept().await,
+        }
+    }
+
     /// The records, where they have some of it.
     fn records(&self) -> Result<&Arc<dyn records::Records>, NotChanged> {
         match &self.place {
@@ -141,7 +151,11 @@ impl Directory {
     /// Nobody knows what the directory says now.
     pub fn labelled(&self, who: Identity) -> anyhow::Result<Identity> {
         let view = self.view()?;
-        let given = who.account.as_ref().and_then(|account| view.labels(account, &self.groups_of(&view, &who)));
+        // Whoever another backend let in under a service's name is not that service.
+        let is_other =
+            |account: &Account| view.service(account).is_some() && who.by.as_ref().is_some_and(|by| by.backend != NAME);
+        let account = who.account.as_ref().filter(|account| !is_other(account));
+        let given = account.and_then(|account| view.labels(account, &self.groups_of(&view, &who)));
         let is_ours = |name: &String| Label::ALL.iter().any(|label| label.as_str() == name);
         let labels = match given {
             None if !who.labels.keys().any(is_ours) => return Ok(who),

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::documents::kept_from;
 use super::entry::Entries;
 use super::settings::NAME;
-use super::view::View;
+use super::view::{Kept, View};
 use crate::breaker::jittered;
 use crate::records::directory::EntryAt;
 use crate::records::{Failure, Records, Version};
@@ -85,6 +85,14 @@ impl Reading {
         self.shared.read().await
     }
 
+    /// What the records have now.
+    ///
+    /// # Errors
+    /// The records could not tell.
+    pub(super) async fn kept(&self) -> Result<Kept, Failure> {
+        Ok(kept_from(self.shared.all().await?))
+    }
+
     /// Where it is kept.
     pub(super) fn records(&self) -> &Arc<dyn Records> {
         &self.shared.records
@@ -138,7 +146,7 @@ impl Shared {
                 let known = self.in_use.load();
                 let is_new = |remark: &&String| known.as_ref().is_none_or(|known| !known.remarks().contains(remark));
                 for remark in view.remarks().iter().filter(is_new) {
-                    warn!(reason = "directory_entry", source = NAME, "{remark}, and counts for nothing");
+                    warn!(reason = "directory_entry", source = NAME, "{remark}");
                 }
                 drop(known);
                 self.in_use.store(Some(Arc::new(view)));

@@ -92,6 +92,7 @@ pub fn read(field: &Field<'_>, declared: Declared, elsewhere: Elsewhere) -> Opti
         apps: apps.into_iter().map(|at| at.value).collect(),
         services: services.into_iter().map(|at| at.value).collect(),
         registries,
+        ..Entries::default()
     };
     let groups_from = groups_from.map(|at| at.value);
     (field.problem_count() == before).then_some(Settings { groups_from, entries, ..Settings::default() })

@@ -10,7 +10,7 @@ use super::entry::{App, Entries, Group, Named, Privilege, Service, User, id_of, 
 use super::labels::Member;
 use crate::authn::Account;
 use crate::records::Version;
-use crate::records::directory::EntryAt;
+use crate::records::directory::{EntryAt, EntryKind};
 use crate::registries::{Registries, Registry};
 
 /// Where an entry is.
@@ -108,18 +108,31 @@ impl View {
     /// nothing, which is remarked.
     pub fn from_both(file: &Entries, kept: Kept) -> View {
         let Kept { groups, users, apps, services, registries, leaving, reserved, unreadable } = kept;
-        let mut view = View { remarks: unreadable, leaving, reserved, ..View::default() };
+        let remarks = unreadable.into_iter().map(|text| format!("{text}, and counts for nothing")).collect();
+        let mut view = View { remarks, leaving, reserved, ..View::default() };
+        let namers = Namers { users: &users, apps: &apps, services: &services, registries: &registries };
+        let meant = [
+            namers.remarks(EntryKind::Group, &file.groups, &groups),
+            namers.remarks(EntryKind::App, &file.apps, &apps),
+        ];
+        view.remarks.extend(meant.into_iter().flatten());
         view.groups = together(("group", &file.groups), groups, &mut view.remarks);
         view.groups.retain(|group| !is_everybody(&group.entry.name));
         view.users = together(("user", &file.users), users, &mut view.remarks);
         view.apps = together(("app", &file.apps), apps, &mut view.remarks);
         view.services = in_file(&file.services);
         for service in services {
-            match view.services.iter().any(|own| own.entry.name == service.entry.name) {
-                true => {
-                    view.remarks.push(format!("the service {} of the records is in the file too", service.entry.name))
-                }
-                false => view.services.push(service),
+            let name = &service.entry.name;
+            if view.services.iter().any(|own| own.entry.name == *name) {
+                view.remarks
+                    .push(format!("the service {name} of the records is in the file too, and counts for nothing"));
+            } else if file.accounts.contains(&name.to_lowercase()) {
+                // Whoever holds the service's secret would else be that account, and whoever has that account could not log in.
+                view.remarks.push(format!(
+                    "the service {name} of the records is called as an account of the file, and counts for nothing"
+                ));
+            } else {
+                view.services.push(service);
             }
         }
         let mut all: Vec<Registry> = file.registries.iter().cloned().collect();
@@ -127,8 +140,10 @@ impl View {
         for Listed { entry, origin } in registries {
             match all.iter().find(|own| own.service == entry.service || own.url == entry.url) {
                 Some(_) => {
-                    view.remarks
-                        .push(format!("the registry {} of the records is declared twice, or its url", entry.service));
+                    view.remarks.push(format!(
+                        "the registry {} of the records is declared twice, or its url, and counts for nothing",
+                        entry.service
+                    ));
                 }
                 None => {
                     all.push(entry);
@@ -295,6 +310,12 @@ impl View {
         self.services.get(*self.service_at.get(account)?)
     }
 
+    /// The service that an account is called as, but for case.
+    pub fn service_alike(&self, account: &str) -> Option<&Account> {
+        let account = account.to_lowercase();
+        self.services.iter().map(|service| &service.entry.name).find(|name| name.to_lowercase() == account)
+    }
+
     /// The registries.
     pub fn registries(&self) -> &Registries {
         &self.registries
@@ -351,6 +372,63 @@ impl<'view> Member<'view> {
     }
 }
 
+/// The entries of the records that name others.
+struct Namers<'kept> {
+    users: &'kept [Listed<User>],
+    apps: &'kept [Listed<App>],
+    services: &'kept [Listed<Service>],
+    registries: &'kept [Listed<Registry>],
+}
+
+impl Namers<'_> {
+    /// Says of each group or app of the records that the file's took the name or the id of, which entries of the records named it, and
+    /// mean the file's now.
+    fn remarks<T: Named>(&self, kind: EntryKind, file: &[T], kept: &[Listed<T>]) -> Vec<String> {
+        let (names, ids) = (file.iter().map(Named::name), file.iter().map(Named::id));
+        let (names, ids): (BTreeSet<&str>, BTreeSet<u64>) = (names.collect(), ids.collect());
+        let is_lost = |own: &&Listed<T>| names.contains(own.entry.name()) || ids.contains(&own.entry.id());
+        let lost = kept.iter().filter(is_lost);
+        let told = lost.filter_map(|own| {
+            let (what, name, id) = (kind.as_str(), own.entry.name(), own.entry.id().to_string());
+            let is_it = |reference: &String| {
+                (reference == name && names.contains(name)) || (*reference == id && ids.contains(&own.entry.id()))
+            };
+            let by = self.naming(kind, &is_it);
+            let by = by.iter().take(MOST_SAID).map(String::as_str).chain((by.len() > MOST_SAID).then_some("others"));
+            let by: Vec<&str> = by.collect();
+            let by = by.join(", ");
+            (!by.is_empty()).then(|| {
+                format!("the {what} {name} (id {id}) of the records is the file's now: {by} of the records named it")
+            })
+        });
+        told.collect()
+    }
+
+    fn naming(&self, kind: EntryKind, is_it: &dyn Fn(&String) -> bool) -> Vec<String> {
+        match kind {
+            EntryKind::Group => {
+                let users = self.users.iter().map(|own| &own.entry);
+                let users = users.filter(|own| own.groups.iter().chain(&own.primary_group).any(is_it));
+                let apps = self.apps.iter().map(|own| &own.entry);
+                let apps = apps.filter(|own| own.responsibles.iter().chain(&own.publications).any(is_it));
+                let registries = self.registries.iter().map(|own| &own.entry);
+                let registries = registries.filter(|own| own.responsibles.iter().chain(&own.publications).any(is_it));
+                let users = users.map(|own| format!("user {}", own.name));
+                let apps = apps.map(|own| format!("app {}", own.name));
+                users.chain(apps).chain(registries.map(|own| format!("registry {}", own.service))).collect()
+            }
+            EntryKind::App => {
+                let services = self.services.iter().filter(|own| is_it(&own.entry.app));
+                services.map(|own| format!("service {}", own.entry.name)).collect()
+            }
+            EntryKind::User | EntryKind::Service | EntryKind::Registry => Vec::new(),
+        }
+    }
+}
+
+/// So many of those that name an entry are said.
+const MOST_SAID: usize = 20;
+
 fn in_file<T: Clone>(entries: &[T]) -> Vec<Listed<T>> {
     entries.iter().map(|entry| Listed { entry: entry.clone(), origin: Origin::File }).collect()
 }
@@ -367,7 +445,9 @@ fn together<T: Named + Clone>(
     for one in kept {
         let (name, id) = (one.entry.name().to_owned(), one.entry.id());
         if names.contains(&name) || ids.contains(&id) {
-            remarks.push(format!("the {what} {name} of the records has a name or an id that another {what} has"));
+            remarks.push(format!(
+                "the {what} {name} of the records has a name or an id that another {what} has, and counts for nothing"
+            ));
             continue;
         }
         names.insert(name);

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use policy::scope::Scope;
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::told::{moment, origin, version};
-use super::{Candidate, Desk, LOT, NotDone, Page, SERVICE, Sought, ours};
+use super::{Candidate, Desk, LOT, NotDone, Page, SERVICE, Sought, granted, ours};
+use crate::access::Access;
 use crate::directory::changing::NotChanged;
 use crate::directory::entry::{App, Group, Named, Privilege, Service, User, id_of, is_service};
 use crate::directory::rights::{Managed, ManagedAction};
@@ -336,6 +339,35 @@ fn managed(entry: &NewEntry) -> Managed<'_> {
     }
 }
 
+/// Makes an entry of the directory. A service is called as nobody else is who could log in: that is looked at before and after, so
+/// that of a service and an account that are made at the same time, one is seen.
+///
+/// # Errors
+/// Why it was not made, or that nobody could find out whose the name is.
+pub async fn make(access: &Access, directory: &Directory, new: NewEntry, now: OffsetDateTime) -> Result<(), NotDone> {
+    let account = match &new {
+        NewEntry::Service(service) => Some(service.name.clone()),
+        NewEntry::Group(_) | NewEntry::User(_) | NewEntry::App(_) | NewEntry::Registry { .. } => None,
+    };
+    let Some(account) = account else { return Ok(directory.make(new).await?) };
+    nobodys(access, &account).await?;
+    let at = new.at();
+    directory.make(new).await?;
+    let seen = nobodys(access, &account).await;
+    if seen.is_err() {
+        directory.remove(&at, Version(1), now).await?;
+    }
+    seen
+}
+
+/// That no identity backend has an account of this name, as far as they can tell without a login.
+async fn nobodys(access: &Access, account: &Account) -> Result<(), NotDone> {
+    match access.account_elsewhere(account).await? {
+        None => Ok(()),
+        Some(section) => Err(NotChanged::Account { section }.into()),
+    }
+}
+
 /// An entry that there is.
 struct Found {
     entry: NewEntry,
@@ -410,7 +442,9 @@ impl Desk<'_> {
             return Err(NotDone::NotGranted { action: action.as_str(), name });
         }
         let at = new.at();
-        self.directory()?.make(new).await?;
+        if let Err(refused) = make(self.access, self.directory()?, new, self.now).await {
+            return Err(self.taken(refused).await?);
+        }
         self.shown(&at).await
     }
 
@@ -430,7 +464,9 @@ impl Desk<'_> {
         seen(current)?;
         let changed = fields.change(found.entry)?;
         let at = changed.at();
-        self.directory()?.replace(changed, current).await?;
+        if let Err(refused) = self.directory()?.replace(changed, current).await {
+            return Err(self.taken(refused.into()).await?);
+        }
         self.shown(&at).await
     }
 
@@ -460,22 +496,24 @@ impl Desk<'_> {
         }
     }
 
+    /// The same refusal; what has a name already is named to whoever may list it.
+    pub(super) async fn taken(&self, refused: NotDone) -> Result<NotDone, NotDone> {
+        let NotDone::NotChanged(NotChanged::Taken(Some(clash))) = refused else { return Ok(refused) };
+        let scope = listing_of(&*self.view()?, &clash.with);
+        let seen = match scope {
+            None => false,
+            Some(scope) => !granted(&self.decide(SERVICE, vec![scope]).await?).is_empty(),
+        };
+        Ok(NotChanged::Taken(Some(clash).filter(|_| seen)).into())
+    }
+
     /// That these name an entry, as far as the asker may know of them.
     async fn named(&self, by: Vec<EntryAt>) -> Result<NotDone, NotDone> {
         let (view, all, mut seen) = (self.view()?, by.len(), Vec::new());
         for lot in by.chunks(LOT).take(MOST_NAMING.div_ceil(LOT)) {
             let mut candidates = Vec::with_capacity(lot.len());
             for at in lot {
-                let own = match at.kind {
-                    EntryKind::Group => view.group(&at.name).map(|own| Managed::Group(own.entry.id)),
-                    EntryKind::App => view.app(&at.name).map(|own| Managed::App(own.entry.id)),
-                    EntryKind::User => view.user(&at.name).map(|own| Managed::User(own.entry.id)),
-                    EntryKind::Service => Some(Managed::Service(&at.name)),
-                    EntryKind::Registry => Some(Managed::Registry(&at.name)),
-                };
-                // What no rule can name is nobody's to see.
-                let scope = own.and_then(|own| ours(&own.name(), [ManagedAction::List.action()]).ok());
-                candidates.extend(scope.map(|scope| (at, scope)));
+                candidates.extend(listing_of(&view, at).map(|scope| (at, scope)));
             }
             let decision = self.decide(SERVICE, candidates.iter().map(|(_, scope)| scope.clone()).collect()).await?;
             let listed = candidates.iter().zip(decision.grants()).filter(|(_, grant)| !grant.granted.is_empty());
@@ -520,6 +558,18 @@ impl Desk<'_> {
         let noted = |names: &[&str]| self.access.noted_logins().map(|noted| noted.of(names)).unwrap_or_default();
         Ok(ToldMember::tell_logins(members, directory, noted).await?)
     }
+}
+
+/// The right to list an entry; nothing for what no rule can name, which is nobody's to see.
+fn listing_of(view: &View, at: &EntryAt) -> Option<Scope> {
+    let own = match at.kind {
+        EntryKind::Group => view.group(&at.name).map(|own| Managed::Group(own.entry.id)),
+        EntryKind::App => view.app(&at.name).map(|own| Managed::App(own.entry.id)),
+        EntryKind::User => view.user(&at.name).map(|own| Managed::User(own.entry.id)),
+        EntryKind::Service => Some(Managed::Service(&at.name)),
+        EntryKind::Registry => Some(Managed::Registry(&at.name)),
+    };
+    ours(&own?.name(), [ManagedAction::List.action()]).ok()
 }
 
 /// The entries of a kind.

@@ -5,6 +5,7 @@
 
 mod callers;
 mod entries;
+mod importing;
 mod registries;
 mod repositories;
 mod told;
@@ -30,7 +31,8 @@ use crate::records::Failure;
 use crate::records::directory::EntryAt;
 
 pub use callers::{ToldCaller, ToldPull};
-pub use entries::{Fields, MemberKind, ToldMember};
+pub use entries::{Fields, MemberKind, ToldMember, make};
+pub use importing::plan;
 pub use registries::{RegistryFields, address_from};
 pub use repositories::{Description, Filter, Placed};
 pub use told::{ToldDetails, ToldRegistry, ToldRepository, ToldTag};

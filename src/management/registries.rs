@@ -18,7 +18,7 @@ use crate::directory::{Label, NewEntry, Origin, View};
 use crate::pem::tls::Authorities;
 use crate::records::directory::{EntryAt, EntryKind};
 use crate::records::{Failure, Version};
-use crate::registries::{Registry, Restriction, check_service, is_host, read_url, usual_hosts};
+use crate::registries::{MOST_HOSTS, Registry, Restriction, check_service, host_from, is_host, read_url, usual_hosts};
 use crate::secrets::Wanted;
 
 /// What is said of a registry that is declared or changed.
@@ -112,7 +112,10 @@ impl Desk<'_> {
             Some(catalogue) => catalogue.remains(service).await?,
             None => Remains::Nothing,
         };
-        self.directory()?.declare((creator, self.who), registry, authorities, remains).await?;
+        let declared = self.directory()?.declare((creator, self.who), registry, authorities, remains).await;
+        if let Err(refused) = declared {
+            return Err(self.taken(refused.into()).await?);
+        }
         self.follow()?;
         self.shown_registry(service)
     }
@@ -137,7 +140,9 @@ impl Desk<'_> {
         let named: Vec<&String> = before.responsibles.iter().chain(&before.publications).collect();
         self.may_name(&named, &registry).await?;
         let new = NewEntry::Registry { registry: Box::new(registry), authorities, creator };
-        self.directory()?.replace(new, current).await?;
+        if let Err(refused) = self.directory()?.replace(new, current).await {
+            return Err(self.taken(refused.into()).await?);
+        }
         self.follow()?;
         self.shown_registry(service)
     }
@@ -277,12 +282,12 @@ impl RegistryFields {
             // Those of before, unless they were but what the address says.
             Wanted::Unsaid if before.hosts != usual_hosts(&before.service, &before.url) => before.hosts.clone(),
             Wanted::Unsaid | Wanted::Lifted => usual_hosts(&before.service, &url),
-            Wanted::Is(hosts) => hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            Wanted::Is(hosts) => hosts.iter().map(|host| host_from(host)).collect(),
         };
-        if hosts.is_empty() || !hosts.iter().all(|host| is_host(host)) {
-            return Err(NotDone::Wrong(
-                "hosts are what clients write: docker.example.org, perhaps with :port".to_owned(),
-            ));
+        if hosts.is_empty() || hosts.len() > MOST_HOSTS || !hosts.iter().all(|host| is_host(host)) {
+            return Err(NotDone::Wrong(format!(
+                "hosts are what clients write, docker.example.org, perhaps with :port, and at most {MOST_HOSTS}"
+            )));
         }
         let registry = Registry {
             url,

@@ -8,10 +8,12 @@ use crate::access::{Decision, Names, Run, Viewer};
 use crate::catalogue::{Deleted, Emptied, Entry, Listing, MayDelete, Seen, Substring};
 use crate::directory::rights::{Managed, ManagedAction};
 use crate::records::Changed;
-use crate::records::catalogue::{self, Mark, Repository, Star};
+use crate::records::catalogue::{self, Mark, Repository, Star, Tag};
 
 /// The longest description, in bytes.
 const LONGEST: usize = 1000;
+/// So many tags are looked at at once where some are searched for.
+const SEARCHED: u32 = 1000;
 /// What may be done with a repository, as registries know it.
 const ALL: [Action; 3] = [Action::Pull, Action::Push, Action::Delete];
 
@@ -149,7 +151,9 @@ impl Desk<'_> {
         let view = self.view()?;
         registries::declared(&view, service)?;
         let page = self.listed(service, filter, sought).await?;
-        if page.items.is_empty() {
+        // Who sees any of them may search in vain.
+        let any = Sought { search: None, after: None, limit: 1, counted: Counted::Not };
+        if page.items.is_empty() && self.listed(service, Filter::default(), &any).await?.items.is_empty() {
             self.require(Managed::Registry(service), ManagedAction::Show).await?;
         }
         Ok(page)
@@ -194,26 +198,60 @@ impl Desk<'_> {
     /// Why they are not shown.
     pub async fn tags(&self, service: &str, name: &str, sought: &Sought) -> Result<Page<ToldTag>, NotDone> {
         let seen = self.seen(service, name).await?;
-        let (catalogue, mut items, mut after) = (self.catalogue()?, Vec::new(), sought.after.clone());
-        // One more, to know whether there is a next page.
-        let enough = sought.limit.saturating_add(1);
-        while items.len() < enough {
-            let count = u32::try_from(enough).unwrap_or(u32::MAX);
-            let page = catalogue.tags(service, name, after.as_deref(), count).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.name.clone());
-            let is_last = page.len() < enough;
-            items.extend(page.iter().filter(|tag| sought.is_in(&[&tag.name])).map(ToldTag::of));
-            if is_last {
-                break;
-            }
+        if let Some(search) = &sought.search {
+            return self.tags_with(search, (service, name), sought).await;
         }
+        // One more, to know whether there is a next page.
+        let enough = u32::try_from(sought.limit.saturating_add(1)).unwrap_or(u32::MAX);
+        let found = self.catalogue()?.tags(service, name, sought.after.as_deref(), enough).await?;
+        let mut items: Vec<ToldTag> = found.iter().map(ToldTag::of).collect();
         let has_more = items.len() > sought.limit;
         items.truncate(sought.limit);
         let next = items.last().filter(|_| has_more).map(|last| last.name.clone());
-        let count = match (sought.counted, &sought.search) {
-            (Counted::All, None) => usize::try_from(seen.repository.tags).ok(),
-            (Counted::All, Some(_)) | (Counted::Not, _) => None,
+        let count = match sought.counted {
+            Counted::All => usize::try_from(seen.repository.tags).ok(),
+            Counted::Not => None,
+        };
+        Ok(Page { items, next, count })
+    }
+
+    /// The tags that have this in their names. Few may: they are looked at in pages of their own size, and all of them to be counted.
+    async fn tags_with(
+        &self,
+        search: &str,
+        (service, name): (&str, &str),
+        sought: &Sought,
+    ) -> Result<Page<ToldTag>, NotDone> {
+        let (catalogue, search) = (self.catalogue()?, search.to_lowercase());
+        let is_behind = |tag: &Tag| sought.after.as_ref().is_none_or(|after| tag.name > *after);
+        let mut from = match sought.counted {
+            Counted::All => None,
+            Counted::Not => sought.after.clone(),
+        };
+        let (mut items, mut count, mut has_more) = (Vec::new(), 0_usize, false);
+        'all: loop {
+            let page = catalogue.tags(service, name, from.as_deref(), SEARCHED).await?;
+            let Some(last) = page.last() else { break };
+            for tag in page.iter().filter(|tag| tag.name.to_lowercase().contains(&search)) {
+                count = count.saturating_add(1);
+                match (is_behind(tag), items.len() < sought.limit) {
+                    (false, _) => {}
+                    (true, true) => items.push(ToldTag::of(tag)),
+                    (true, false) => has_more = true,
+                }
+                if has_more && sought.counted == Counted::Not {
+                    break 'all;
+                }
+            }
+            from = Some(last.name.clone());
+            if page.len() < usize::try_from(SEARCHED).unwrap_or(usize::MAX) {
+                break;
+            }
+        }
+        let next = items.last().filter(|_| has_more).map(|last: &ToldTag| last.name.clone());
+        let count = match sought.counted {
+            Counted::All => Some(count),
+            Counted::Not => None,
         };
         Ok(Page { items, next, count })
     }

@@ -493,3 +493,21 @@ async fn the_background_sweeps_what_is_declared_while_it_runs() {
     }
     work.abort();
 }
+
+/// An envelope that holds more events than may wait at once is kept in parts: it would come again for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envelope_of_more_events_than_may_wait_is_kept() {
+    let (_registry, bed, catalogue) = bed().await;
+    let event = |number: usize| {
+        let target = json!({"mediaType": "application/vnd.oci.image.index.v1+json", "digest": format!("sha256:{number:064x}"),
+            "repository": "many/x", "tag": format!("t{number}")});
+        json!({"id": number.to_string(), "timestamp": "2026-01-01T00:00:00Z", "action": "push", "target": target})
+    };
+    let count = 10_001;
+    let body = json!({ "events": (0..count).map(event).collect::<Vec<_>>() }).to_string();
+    let sent = bed.request(Method::POST, "/api/v1/events").header("authorization", "Bearer 0123456789abcdef");
+    assert_eq!(sent.body(&body).send().await.status, 202);
+    let records = std::sync::Arc::clone(&bed.app.snapshot().records.as_ref().unwrap().records);
+    assert_eq!(records.count_waiting(20_000).await.unwrap(), count as u64);
+    drop(catalogue);
+}

@@ -18,6 +18,7 @@ mod config;
 mod contents;
 mod credentials;
 mod declared;
+mod deleting;
 mod directory;
 mod docs;
 mod endpoint;

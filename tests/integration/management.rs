@@ -506,3 +506,46 @@ async fn a_registry_is_declared_for_its_creators_group_and_within_the_quota() {
         assert_eq!(reply.status, status, "{who}");
     }
 }
+
+/// Who sees something of a registry by the rules alone may search in vain there; who sees nothing learns nothing.
+#[tokio::test]
+async fn a_search_in_vain_is_an_empty_list_for_whom_the_list_is_not_empty() {
+    let rule = "acl:\n  - {match: {account: dan, name: \"lib/*\"}, actions: [pull]}\n";
+    let bed = Bed::with(&format!("{}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n", opensvc().replace("acl: []\n", rule)));
+    crate::search::fill(&bed, "reg", &NAMES.map(str::to_owned)).await;
+    let target = format!("{REGISTRIES}/reg/repositories");
+    for (query, items) in
+        [("", 1..=usize::MAX), ("?search=zzz", 0..=0), ("?cursor=zzz", 0..=0), ("?automated=true", 0..=0)]
+    {
+        let reply = get(&bed, "dan", &format!("{target}{query}")).send().await.ok().json();
+        assert!(items.contains(&reply["items"].as_array().unwrap().len()), "{query}: {reply}");
+        let nothing = get(&bed, "bank@n1", &format!("{target}{query}")).send().await;
+        assert_eq!(refused(&nothing), missing(), "{query}");
+    }
+}
+
+/// Tags that are searched for are counted on all pages, wherever one is.
+#[tokio::test]
+async fn tags_that_are_searched_for_are_counted() {
+    let bed = bed().await;
+    let records = std::sync::Arc::clone(&bed.app.snapshot().records.as_ref().unwrap().records);
+    let tags: Vec<String> = (0..2500).map(|number| format!("v{number:04}")).collect();
+    let now = time::OffsetDateTime::now_utc();
+    let listing = Listing { repository: "lib/x".to_owned(), tags, asked: now };
+    records.listed("reg", &[listing], now).await.unwrap();
+    let tags = format!("{}/tags", repository("lib/x"));
+    let page = |query: &str| {
+        let ask = get(&bed, "ann", &format!("{tags}?{query}"));
+        async move { ask.send().await.ok().json() }
+    };
+    for (query, count, first, next) in [
+        ("search=V24&count=true&limit=1", json!(100), json!("v2400"), json!("v2400")),
+        ("search=v24&count=true&limit=1&cursor=v2498", json!(100), json!("v2499"), Value::Null),
+        ("search=v24&limit=1", Value::Null, json!("v2400"), json!("v2400")),
+        ("search=zzz&count=true&limit=1", json!(0), Value::Null, Value::Null),
+        ("count=true&limit=1", json!(2500), json!("v0000"), json!("v0000")),
+    ] {
+        let page = page(query).await;
+        assert_eq!((&page["count"], &page["items"][0]["name"], &page["next"]), (&count, &first, &next), "{query}");
+    }
+}

@@ -11,6 +11,7 @@ use super::documents::NewEntry;
 use super::entry::{App, EVERYBODY, Group, Named, Privilege, Service, User, id_of, is_everybody, is_service};
 use crate::authn::Account;
 use crate::registries::{Registry, Restriction, check_service, read_url};
+use crate::shown::printable;
 
 /// What comes of the tables.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Import {
     pub entries: Vec<NewEntry>,
     /// What is left out, and why.
     pub left_out: Vec<String>,
+    /// What is brought in, and otherwise than it is there.
+    pub remarks: Vec<String>,
     /// Who gains or loses what.
     pub changes: Vec<String>,
 }
@@ -37,6 +40,7 @@ struct Collector {
     /// The primary group of each user.
     primary: BTreeMap<String, String>,
     left_out: Vec<String>,
+    remarks: Vec<String>,
 }
 
 /// What there is of a registry for the report.
@@ -76,7 +80,7 @@ pub fn from_opensvc(tables: &Tables) -> Result<Import, String> {
         .collect();
     let services = collector.services(tables, &apps);
     let registries = collector.registries(tables);
-    let mut import = Import { left_out: collector.left_out, ..Import::default() };
+    let mut import = Import { left_out: collector.left_out, remarks: collector.remarks, ..Import::default() };
     by_id_alone(&mut import.left_out, "group", collector.groups.values());
     by_id_alone(&mut import.left_out, "user", users.iter());
     by_id_alone(&mut import.left_out, "app", apps.iter());
@@ -223,6 +227,21 @@ impl Collector {
         services
     }
 
+    /// What a registry's column says. It is T where nothing is said, as in the table itself.
+    fn restriction(&mut self, service: &str, said: &str) -> Restriction {
+        match said {
+            "F" => Restriction::Open,
+            "T" | "" => Restriction::Restricted,
+            other => {
+                self.remarks.push(format!(
+                    "the registry {service}: restricted is neither T nor F there, but \"{}\"; it is restricted here",
+                    printable(other)
+                ));
+                Restriction::Restricted
+            }
+        }
+    }
+
     fn registries(&mut self, tables: &Tables) -> Vec<Registry> {
         let publications = links(tables, "docker_registries_publications", "registry_id");
         let responsibles = links(tables, "docker_registries_responsibles", "registry_id");
@@ -234,12 +253,12 @@ impl Collector {
                 continue;
             };
             if is_true(row, "insecure") && url.scheme() == "https" {
-                self.left_out.push(format!(
+                self.remarks.push(format!(
                     "the registry {service} is reached without a check of its certificate there; here its authority has to be named"
                 ));
             }
             let mut registry = Registry::from_address(service, url);
-            registry.restriction = Restriction::from_flag(is_true(row, "restricted"));
+            registry.restriction = self.restriction(service, text(row, "restricted"));
             registry.publications = self.named(publications.get(id));
             registry.responsibles = self.named(responsibles.get(id));
             registries.push(registry);
@@ -374,11 +393,50 @@ mod tests {
             "the user of the id 3: without a login, nobody can be it",
             "the service ns/svc/b: no file says at which nodes it is",
             "the service old: there is no app \"none\"",
-            "the registry vault is reached without a check of its certificate there; here its authority has to be named",
             "the registry empty: its name or its url is none; declare it by hand",
         ];
         assert_eq!(import.left_out, left_out);
+        let remarks = [
+            "the registry vault is reached without a check of its certificate there; here its authority has to be named",
+        ];
+        assert_eq!(import.remarks, remarks);
         assert!(from_opensvc(&Tables::default()).unwrap_err().contains("auth_user"));
+    }
+
+    /// A registry is open where that is said in as many letters, and nowhere else.
+    #[test]
+    fn restricted_is_what_is_not_said_to_be_open() {
+        let mut tables = Tables::default();
+        for table in ["auth_user", "auth_group", "auth_membership"] {
+            tables.add_csv(table, "id\n").unwrap();
+        }
+        let rows = [
+            ("f", "F", false),
+            ("t", "T", true),
+            ("n", "NULL", true),
+            ("e", "", true),
+            ("s", "t", true),
+            ("x", "X", true),
+        ];
+        let lines = rows.map(|(name, said, _)| format!("1,{name},https://{name},{said}\n")).concat();
+        tables.add_csv("docker_registries", &format!("id,service,url,restricted\n{lines}")).unwrap();
+        tables
+            .add_dump("CREATE TABLE `docker_registries` (\n  `id` int(11),\n  `service` varchar(128),\n  `url` varchar(255)\n);\nINSERT INTO `docker_registries` VALUES (9,'d','https://d');\n")
+            .unwrap();
+        let import = from_opensvc(&tables).unwrap();
+        let registries = import.entries.iter().filter_map(|entry| match entry {
+            NewEntry::Registry { registry, .. } => {
+                Some((registry.service.clone(), registry.restriction.is_restricted()))
+            }
+            NewEntry::Group(_) | NewEntry::User(_) | NewEntry::App(_) | NewEntry::Service(_) => None,
+        });
+        let expected = rows.map(|(name, _, restricted)| (name.to_owned(), restricted));
+        let expected: Vec<_> = expected.into_iter().chain([("d".to_owned(), true)]).collect();
+        assert_eq!(registries.collect::<Vec<_>>(), expected);
+        let said = |name, word| {
+            format!("the registry {name}: restricted is neither T nor F there, but \"{word}\"; it is restricted here")
+        };
+        assert_eq!(import.remarks, [said("s", "t"), said("x", "X")]);
     }
 
     #[test]

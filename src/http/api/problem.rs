@@ -283,7 +283,8 @@ pub(in crate::http) fn shape_of(not_done: &NotDone) -> Shape {
             NotChanged::Missing => missing(),
             NotChanged::NoRecords
             | NotChanged::InTheFile
-            | NotChanged::Taken
+            | NotChanged::Taken(_)
+            | NotChanged::Account { .. }
             | NotChanged::Leaving { .. }
             | NotChanged::Reserved
             | NotChanged::Operators

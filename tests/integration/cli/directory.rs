@@ -1,7 +1,7 @@
 //! The commands of the directory and of its standard rules.
 
 use super::{configured, run};
-use crate::bed::{Bed, Folder};
+use crate::bed::{ALICE_HASH, Bed, Folder};
 use crate::directory::{granted, opensvc};
 
 /// Standard rules that a site copies into its own `acl` decide as they did.
@@ -70,11 +70,66 @@ async fn the_collectors_tables_are_imported() {
         assert!(imported.out.lines().any(|own| own == line), "{line}: {}", imported.out);
     }
     let again = run(["directory", "import", file, "--opensvc", dump, registries]);
-    assert!(again.code == 1 && !again.out.contains("\n+ "), "{}", again.out);
-    assert!(again.out.starts_with("! group/dev: something of this name, this id or this url is there already\n"));
+    assert!(again.code == 0 && !again.out.contains("\n+ ") && !again.out.contains("! "), "{}", again.out);
+    assert!(again.out.starts_with("= group/dev\n= group/10\n= user/alice\n"), "{}", again.out);
     let bed = Bed::in_folder(folder, config);
     bed.app.snapshot().access.directory().unwrap().read_again().await.unwrap();
     let by = crate::bed::ALICE;
     assert_eq!(bed.grants(by, "repository:users/1/x:pull,push").await, ["repository:users/1/x:pull,push"]);
     assert_eq!(bed.grants(crate::bed::BOB, "repository:groups/10/x:pull").await, ["repository:groups/10/x:"]);
+}
+
+/// A dry run says what the import does; where one entry clashes, none is made, so that no id is meant for what the file has.
+#[tokio::test]
+async fn an_import_that_clashes_makes_nothing_and_a_dry_run_says_so() {
+    let folder = Folder::new();
+    let put = |table: &str, text: &str| folder.put(&format!("{table}.csv"), text).to_str().unwrap().to_owned();
+    let files = [
+        put("auth_user", "id,email\n1,ann\n2,jim@n1\n"),
+        put("auth_group", "id,role,privilege\n10,devs,F\n20,ops,F\n"),
+        put("auth_membership", "user_id,group_id\n1,10\n1,20\n"),
+        put("apps", "id,app\n100,web\n"),
+        put("apps_responsibles", "group_id,app_id\n20,100\n"),
+        put("services", "svc_id,svcname,svc_app,cluster_id\nu1,web,web,c1\n"),
+        put("nodes", "node_id,nodename,cluster_id\nx,n1,c1\n"),
+        put(
+            "docker_registries",
+            "id,service,url,insecure,restricted\n1,pub,https://1.1.1.1,T,T\n2,in,http://10.0.0.1,F,F\n3,same,https://1.1.1.1,F,T\n\
+             4,other,https://8.8.8.8,F,T\n",
+        ),
+        put("docker_registries_publications", "group_id,registry_id\n10,1\n"),
+    ];
+    let config = |more: &str, registry: &str| {
+        format!(
+            "records: {{sqlite: $DIR/dockwarden.db}}\nusers: {{\"Web@n1\": {{password: \"{ALICE_HASH}\"}}{more}}}\nacl: []\n\
+             directory: {{groups: {{dev: {{id: 10}}}}}}\nregistries: {{{registry}}}\n"
+        )
+    };
+    let file = folder.configure(&config("", "other: {url: \"https://9.9.9.9\", hosts: [other, 8.8.8.8]}"));
+    let import = |dry: &[&str]| {
+        let start = ["directory", "import", file.to_str().unwrap()].into_iter().chain(dry.iter().copied());
+        run(start.chain(["--opensvc"]).chain(files.iter().map(String::as_str)))
+    };
+    let dry = import(&["--dry-run"]);
+    assert!(!folder.path("dockwarden.db").exists(), "who looks makes nothing");
+    let real = import(&[]);
+    assert_eq!((dry.code, real.code, &dry.out), (1, 1, &real.out), "{}", real.err);
+    for line in [
+        "! group/devs: the group dev has this id already",
+        "+ group/ops",
+        "! service/web@n1: users has an account of this name, which a service would take over; call the service something else",
+        "+ registry/pub",
+        "! registry/same: the registry pub has this url already",
+        "! registry/other: the registry other has this name already",
+        "note: the registry pub is reached without a check of its certificate there; here its authority has to be named",
+        "nothing is brought in: 5 of these cannot be (!); change them there, or what is here",
+    ] {
+        assert!(dry.out.lines().any(|own| own == line), "{line}: {}", dry.out);
+    }
+    assert!(dry.out.contains("! registry/in: this is not at a public address"), "{}", dry.out);
+    let bed = Bed::in_folder(folder, &config("", ""));
+    let directory = std::sync::Arc::clone(bed.app.snapshot().access.directory().unwrap());
+    bed.app.prepare().await.unwrap();
+    directory.read_again().await.unwrap();
+    assert!(directory.view().unwrap().user("ann").is_none(), "all or nothing");
 }

@@ -91,7 +91,7 @@ async fn what_is_in_the_file_or_would_be_mistaken_is_not_made() {
         declared(Registry::from_address("x", "http://127.0.0.1:5000".parse().unwrap()), None),
     ] {
         let refused = directory.make(taken.clone()).await;
-        assert!(matches!(refused, Err(NotChanged::Taken)), "{taken:?}: {refused:?}");
+        assert!(matches!(refused, Err(NotChanged::Taken(_))), "{taken:?}: {refused:?}");
     }
     let refused = directory.make(NewEntry::User(user("zoe", 9, &["nowhere"], &[]))).await.unwrap_err().to_string();
     assert_eq!(refused, "there is no group \"nowhere\" in the directory");

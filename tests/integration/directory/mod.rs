@@ -1,5 +1,6 @@
 //! The directory: the labels that it gives, the standard rules over them, and the logins of its services.
 
+mod accounts;
 mod config;
 mod kept;
 mod logins;
