@@ -40,10 +40,10 @@ async fn logs_in(bed: &Bed, name: &'static str) -> u16 {
 /// A manager who makes a service under somebody's name would lock them out, and be them to the rules.
 #[tokio::test]
 async fn a_service_is_not_made_under_the_name_of_an_account() {
-    let more = format!("htpasswd_auth: {{path: $DIR/htpasswd}}\nrecords_auth: {{}}\n");
+    let more = "htpasswd_auth: {path: $DIR/htpasswd}\nrecords_auth: {}\n";
     let folder = crate::bed::Folder::new();
     folder.put("htpasswd", &format!("tom@example.org:{ALICE_HASH}\n"));
-    let bed = Bed::in_folder(folder, &text(&more));
+    let bed = Bed::in_folder(folder, &text(more));
     ready(&bed).await;
     let records = Arc::clone(&bed.app.snapshot().records.as_ref().unwrap().records);
     let joe = Account::parse("joe@example.org").unwrap();
