@@ -7,6 +7,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use super::old::{OLD, record, write};
 use super::{Browser, SECRET};
 use crate::bed::{Bed, Reply};
 
@@ -199,4 +200,25 @@ async fn gitlab_says_who_it_is() {
     assert!(teams(&bed, &password).await.is_ok());
     stub.set(|state| state.status = 401);
     assert_eq!(teams(&bed, &password).await, Err(401), "GitLab does not take its own token any more");
+}
+
+/// docker_auth kept the access tokens of both, and no refresh token of GitLab's: they are asked by these, and nobody whom they do not know
+/// any more, or call otherwise, keeps a password of docker_auth's.
+#[tokio::test]
+async fn old_passwords_are_asked_about_by_the_access_token_of_before() {
+    for section in ["github_auth", "gitlab_auth"] {
+        let (stub, folder) = (Stub::start(), tempfile::tempdir().unwrap());
+        let own = json!({"labels": {"teams": ["dev"]}, "refresh_token": null});
+        write(folder.path(), &["ada", "bea"].map(|name| (name, record(-5, &own).to_string())));
+        let level = format!(", revalidate_after: 0, level_token_db: {{path: \"{}\"}}", folder.path().display());
+        let bed = stub.bed(section, &level);
+        assert_eq!(teams(&bed, OLD).await, Ok(vec!["repository:dev/app:".to_owned()]), "it has no teams any more");
+        stub.set(|state| assert_eq!(state.asked, ["/user"], "{section}"));
+        let bea = bed.get("/auth?service=registry").basic("bea", OLD).send().await;
+        assert_eq!(bea.status, 401, "the token is of ada");
+        stub.set(|state| state.status = 401);
+        assert_eq!(teams(&bed, OLD).await, Err(401));
+        stub.set(|state| state.status = 200);
+        assert_eq!(teams(&bed, OLD).await, Err(401), "dead for good");
+    }
 }

@@ -21,11 +21,11 @@ use crate::bed::{ALICE, Bed, Folder};
 use crate::oidc::Provider;
 
 const ADA: &str = "ada@example.org";
-const OLD: &str = "ZGphZmhhc2RmaGFz";
+pub(super) const OLD: &str = "ZGphZmhhc2RmaGFz";
 const LEVEL: &str = "level_token_db: {path: $DIR/tokens, token_hash_cost: 5}";
 
 /// A record of docker_auth's that ends, or is asked about again, in so many seconds.
-fn record(seconds: i64, more: &Value) -> Value {
+pub(super) fn record(seconds: i64, more: &Value) -> Value {
     let ends = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
     let hash = bcrypt::hash_with_result(OLD, 4).unwrap().format_for_version(bcrypt::Version::TwoA);
     let usual = json!({
@@ -36,7 +36,7 @@ fn record(seconds: i64, more: &Value) -> Value {
 }
 
 /// Writes a database with these records below this folder.
-fn write(folder: &Path, records: &[(&str, String)]) {
+pub(super) fn write(folder: &Path, records: &[(&str, String)]) {
     let env: Rc<Box<dyn Env>> = Rc::new(Box::new(MemEnv::new()));
     let options = Options { env: Rc::clone(&env), ..Options::default() };
     let mut database = DB::open("db", options).unwrap();
