@@ -505,8 +505,16 @@ async fn an_envelope_of_more_events_than_may_wait_is_kept() {
     };
     let count = 10_001;
     let body = json!({ "events": (0..count).map(event).collect::<Vec<_>>() }).to_string();
-    let sent = bed.request(Method::POST, "/api/v1/events").header("authorization", "Bearer 0123456789abcdef");
-    assert_eq!(sent.body(&body).send().await.status, 202);
+    // As a registry does: again, as long as it is told that there is trouble.
+    let mut status = 0;
+    for _ in 0..20 {
+        let sent = bed.request(Method::POST, "/api/v1/events").header("authorization", "Bearer 0123456789abcdef");
+        status = sent.body(&body).send().await.status;
+        if status == 202 {
+            break;
+        }
+    }
+    assert_eq!(status, 202);
     let records = std::sync::Arc::clone(&bed.app.snapshot().records.as_ref().unwrap().records);
     assert_eq!(records.count_waiting(20_000).await.unwrap(), count as u64);
     drop(catalogue);

@@ -88,7 +88,7 @@ async fn a_service_is_not_made_under_the_name_of_an_account() {
 /// Where nobody can find out whose a name is, it is nobody's to give away.
 #[tokio::test]
 async fn a_service_is_not_made_while_a_backend_cannot_say_whose_its_name_is() {
-    let more = "http_auth:\n  url: \"http://127.0.0.1:1/\"\n  headers: {Authorization: \"Basic ${basic}\"}\n  account: unchecked\n  \
+    let more = "http_auth:\n  url: \"http://127.0.0.1:1/\"\n  headers: {Authorization: \"Basic ${basic}\"}\n  account: \"$.name\"\n  \
                 look_up: {url: \"http://127.0.0.1:1/${account}\"}\n";
     let bed = Bed::with(&text(more));
     ready(&bed).await;
@@ -101,27 +101,29 @@ async fn a_service_is_not_made_while_a_backend_cannot_say_whose_its_name_is() {
 /// Where a service of the records and an account of the file have one name after all, the account stays with the file.
 #[tokio::test]
 async fn an_account_of_the_file_is_no_service_of_the_records() {
-    let bed = Bed::with(&text(""));
+    // The service was there first.
+    let bed = Bed::with(&text("").replace("  jim@example.org:", "  other@example.org:"));
     ready(&bed).await;
-    let records = Arc::clone(&bed.app.snapshot().records.as_ref().unwrap().records);
-    records.make_entry(&service("jim@example.org").entry().unwrap()).await.unwrap();
+    let directory = Arc::clone(bed.app.snapshot().access.directory().unwrap());
+    directory.make(service("jim@example.org")).await.unwrap();
+    let now = time::OffsetDateTime::now_utc();
+    let secret = {
+        let access = &bed.app.snapshot().access;
+        let owner = access.look_up(&Account::parse("jim@example.org").unwrap(), None).await.unwrap();
+        access.lasting().unwrap().make_service(owner, "never".parse().unwrap(), now).await.unwrap().secret
+    };
+    let by_secret =
+        async |bed: &Bed| bed.get("/auth?service=reg").basic("jim@example.org", secret.reveal()).send().await.status;
+    assert_eq!(by_secret(&bed).await, 200);
+    drop(directory);
+    let Bed { folder, .. } = bed;
+    let bed = Bed::in_folder(folder, &text(""));
     ready(&bed).await;
     let reply = bed.get("/auth?service=reg&scope=repository:jims/x:pull&scope=repository:apps/web/x:pull");
     let reply = reply.basic("jim@example.org", "alice-pw").send().await.ok();
     assert_eq!(reply.access(), ["repository:jims/x:pull", "repository:apps/web/x:"], "nothing of the service's");
+    assert_eq!(by_secret(&bed).await, 401, "no secret of a service lets in as jim");
     let snapshot = bed.app.snapshot();
-    let jim = Account::parse("jim@example.org").unwrap();
-    let owner = snapshot.access.look_up(&jim, None).await.unwrap();
-    let made = snapshot.access.lasting().unwrap().make_service(
-        owner,
-        "never".parse().unwrap(),
-        time::OffsetDateTime::now_utc(),
-    );
-    let by_secret = match made.await {
-        Ok(made) => bed.get("/auth?service=reg").basic("jim@example.org", made.secret.reveal()).send().await.status,
-        Err(_) => 401,
-    };
-    assert_eq!(by_secret, 401, "no secret of a service lets in as jim");
     let view = snapshot.access.directory().unwrap().view().unwrap();
     let remark =
         "the service jim@example.org of the records is called as an account of the file, and counts for nothing";
