@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::dockwarden::password;
 use super::keys::{self, Chain};
-use super::process::{Process, until};
+use super::process::{Process, Signal, until};
 use super::{part, port, scratch};
 
 /// Who may read docker_auth's records, and that password.
@@ -107,7 +107,9 @@ impl Redis {
     }
 
     pub(crate) fn stop(&self) {
-        self.process.lock().unwrap().end();
+        let process = self.process.lock().unwrap();
+        process.signal(Signal::Kill);
+        process.end();
     }
 
     /// Starts it again. It has forgotten everything.
