@@ -111,6 +111,11 @@ impl Snapshot {
         Ok(self.access.chain(self.tests.iter().map(|test| &test.account))?)
     }
 
+    /// The services that tokens are made for, with those of the registries that are declared elsewhere than in the file; none: any.
+    pub fn all_services(&self) -> Vec<String> {
+        self.services_from.with_declared(self.services.clone(), self.access.directory())
+    }
+
     /// Whether tokens are made for a service besides [`Snapshot::services`]: a registry that was declared elsewhere than in the file.
     pub fn declares(&self, service: &str) -> bool {
         match self.services_from {

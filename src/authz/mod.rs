@@ -10,7 +10,9 @@ pub mod records;
 pub mod rules;
 pub mod sql;
 pub mod standard;
+mod whole;
 
 pub use crate::backend::rules::{Authorizer, Decides, Freshness, Gate, InUse, KeptOut, Question, Shown};
 pub use crate::backend::work;
 pub use policy::{Answer, RuleRef, acl, explain, pattern, rule};
+pub use whole::Above;

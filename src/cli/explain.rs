@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use ::policy::Question;
 use ::policy::pattern::{LabelValue, LabelValues};
-use ::policy::scope::{Action, Actions, Reference, Resource, Scope, ScopeError, parse_actions};
+use ::policy::scope::{Action, Actions, OUR_SERVICE, OURS, Reference, Resource, Scope, ScopeError, parse_actions};
 use serde::{Deserialize, Serialize};
 use settings::moment::parse_moment;
 use settings::{DayEnd, text};
@@ -199,9 +199,14 @@ fn write_answer(policy: &mut Policy, request: &QuestionLine<'_>, out: &mut impl 
     let actions = parse_actions(request.actions.iter().map(AsRef::as_ref));
     // A resource that no registry can hold, or an account that may not be used, gets nothing and meets no rule.
     let usable = identity.standing.check(now).is_ok();
-    let (granted, by) = match Resource::new(&request.kind, &request.name) {
+    let resource = match &*request.kind {
+        OURS => Resource::ours(&request.name),
+        kind => Resource::new(kind, &request.name),
+    };
+    let (granted, by) = match resource {
         Ok(resource) if usable => {
-            let service = request.service.as_deref().unwrap_or_default();
+            let usual = if resource.kind() == OURS { OUR_SERVICE } else { "" };
+            let service = request.service.as_deref().unwrap_or(usual);
             policy.decide_at(now, (&identity, address), service, Scope { resource, class: None, actions, reference })?
         }
         Ok(_) | Err(_) => (Actions::new(), None),
@@ -249,8 +254,6 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
     };
     policy.now = query.at.unwrap_or(policy.now);
     let asker = policy.asker(&query.account, labels)?;
-    let first = policy.services.first().map(String::as_str);
-    let service = query.service.as_deref().or(first).unwrap_or_default();
     let reference = match query.reference.as_deref() {
         None => None,
         Some(text) => Some(Reference::parse(text).ok_or_else(|| format!("\"{text}\" is neither a tag nor a digest"))?),
@@ -262,6 +265,11 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
             Err(error) => return Err(no_scope(policy, text, error)),
         };
         scope.reference.clone_from(&reference);
+        let service = match query.service.as_deref() {
+            Some(service) => service,
+            None if scope.resource.kind() == OURS => OUR_SERVICE,
+            None => policy.services.first().map_or("", String::as_str),
+        };
         let mut explanation = explain_scope(policy, &asker, query.ip, service, &scope)?;
         explanation.say_words(policy, text);
         explanations.push(explanation);
@@ -302,7 +310,7 @@ fn explain_scope(
         }
     };
     // What the rules say is told all the same, and nothing of it is granted.
-    for refused in [policy.turns_away(asker), policy.refuses(service)].into_iter().flatten() {
+    for refused in [policy.turns_away(asker), policy.refuses(scope.resource.kind(), service)].into_iter().flatten() {
         notes.push(refused);
         granted.clear();
     }

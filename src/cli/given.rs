@@ -87,13 +87,22 @@ fn is_elsewhere(facts: &Facts<'_>) -> bool {
 fn committed(place: &str) -> Result<Config, String> {
     let (revision, path) = of_git(place)?;
     let file = Path::new(path);
-    let within = if file.is_absolute() { path.to_owned() } else { format!("./{path}") };
-    let shown = Command::new("git").arg("show").arg(format!("{revision}:{within}")).output();
-    let shown = shown.map_err(|error| format!("git cannot be run: {error}"))?;
-    if !shown.status.success() {
-        let why = String::from_utf8_lossy(&shown.stderr);
-        return Err(format!("{}: git does not show it: {}", printable(place), printable(why.trim())));
+    // As git itself reads it: from the top of the repository on, or from here where it begins with `./`.
+    let named = format!("{revision}:{path}");
+    let tell = |said: &[u8]| {
+        let why = String::from_utf8_lossy(said);
+        format!("{}: git does not show it: {}", printable(place), printable(why.trim()))
+    };
+    let git = |arguments: &[&str]| {
+        let done = Command::new("git").args(arguments).output();
+        let done = done.map_err(|error| format!("git cannot be run: {error}"))?;
+        if done.status.success() { Ok(done.stdout) } else { Err(tell(&done.stderr)) }
+    };
+    // A folder would be shown as the names that are in it.
+    if git(&["cat-file", "-t", &named])?.trim_ascii() != b"blob" {
+        return Err(tell(b"it is a folder, and a file is wanted"));
     }
-    let text = text::decode(shown.stdout).map_err(|wrong| format!("{}: {wrong}", printable(place)))?;
+    let text =
+        text::decode(git(&["cat-file", "blob", &named])?).map_err(|wrong| format!("{}: {wrong}", printable(place)))?;
     load_text(file, &text, Path::new(place))
 }

@@ -97,9 +97,21 @@ fn answer(arguments: &Arguments) -> Result<(String, u8), String> {
         }
         coverage
     });
+    let mut too_few = Vec::new();
+    if arguments.require && summary.tests == 0 {
+        too_few.push("there is no test, and --require wants one".to_owned());
+    }
+    if let (Some(coverage), Some(min)) = (&coverage, arguments.min)
+        && coverage.percent < usize::from(min)
+    {
+        too_few.push(format!("the tests cover {} % of the rules, and --min wants {min} %", coverage.percent));
+    }
     if let Some(file) = &arguments.junit {
-        std::fs::write(file, junit(&summary, &arguments.config))
+        std::fs::write(file, junit(&summary, &too_few, &arguments.config))
             .map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    for message in &too_few {
+        complain(&format!("dockwarden: {message}"));
     }
     let text = match arguments.json {
         true => {
@@ -111,12 +123,7 @@ fn answer(arguments: &Arguments) -> Result<(String, u8), String> {
             summary.table(&arguments.config) + &told
         }
     };
-    let is_too_little = match (&coverage, arguments.min) {
-        (Some(coverage), Some(min)) => coverage.percent < usize::from(min),
-        (Some(_) | None, _) => false,
-    };
-    let is_without = arguments.require && summary.tests == 0;
-    let found = summary.failed + summary.waiting > 0 || is_without || is_too_little;
+    let found = summary.failed + summary.waiting > 0 || !too_few.is_empty();
     Ok((text, if found { FOUND } else { DONE }))
 }
 

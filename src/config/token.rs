@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 pub use self::authority::{Leaves, TokenAuthority};
 use super::server::{FilesOfPair, paths_of_pair};
+use crate::directory::Directory;
 use crate::keys::{KeyProblem, KidForm, Renewal, SigningKey, key_permission_warning};
 use crate::pem::named::read_pair;
 use crate::token::{HeaderForm, recent};
@@ -70,6 +71,21 @@ pub enum ServicesFrom {
     Token,
     /// The registries that are declared, in the file and elsewhere.
     Registries,
+}
+
+impl ServicesFrom {
+    /// The services that the file names, with the registries that are declared elsewhere; none: any.
+    pub fn with_declared(self, mut services: Vec<String>, directory: Option<&Arc<Directory>>) -> Vec<String> {
+        match self {
+            ServicesFrom::Registries if !services.is_empty() => {
+                let declared = directory.into_iter().flat_map(|directory| directory.services_declared());
+                let more: Vec<String> = declared.filter(|service| !services.contains(service)).collect();
+                services.extend(more);
+            }
+            ServicesFrom::Token | ServicesFrom::Registries => {}
+        }
+        services
+    }
 }
 
 /// The key pair that signs.

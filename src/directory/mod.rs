@@ -187,6 +187,12 @@ impl Directory {
         known.collect()
     }
 
+    /// The registries that are declared, by name, as far as that is known now.
+    pub fn services_declared(&self) -> Vec<String> {
+        let view = self.view();
+        view.map(|view| view.registries().iter().map(|registry| registry.service.clone()).collect()).unwrap_or_default()
+    }
+
     /// Whether a registry of this name is declared, as far as that is known now.
     pub fn declares(&self, service: &str) -> bool {
         self.view().is_ok_and(|view| view.registries().get(service).is_some())

@@ -39,7 +39,7 @@ pub use told::{ToldDetails, ToldRegistry, ToldRepository, ToldTag};
 pub use uses::{Behind, ToldUse};
 
 /// The service that rules and secrets may name for what is done here.
-pub const SERVICE: &str = "dockwarden";
+pub const SERVICE: &str = policy::scope::OUR_SERVICE;
 /// How many scopes are decided at once for a list.
 const LOT: usize = 32;
 

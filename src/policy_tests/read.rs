@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use policy::pattern::{LabelValue, LabelValues};
-use policy::scope::{Action, Actions, Reference, Scope};
+use policy::scope::{Action, Actions, OUR_SERVICE, OURS, Reference, Scope};
 use settings::{At, DayEnd, Field, Holds, Refusal, Section};
 
 use super::{Test, Tests, scope_from};
@@ -40,9 +40,12 @@ pub struct Read<'a> {
 /// Reads a list of tests. Problems are noted.
 pub fn read(list: &Field<'_>, with: &Read<'_>) -> Tests {
     let Some(items) = list.items() else {
-        list.problem(
-            "a list of tests is expected here: tests: [{as: alice, ask: \"repository:team/app:pull\", want: [pull]}]",
-        );
+        list.problem(match with.file {
+            None => "a list of tests is expected here: tests: [{as: alice, ask: \"repository:team/app:pull\", want: [pull]}]",
+            Some(_) => {
+                "a list of tests is expected here, without the key tests: [{as: alice, ask: \"repository:team/app:pull\", want: [pull]}]"
+            }
+        });
         return Tests::default();
     };
     let file = with.file.clone().map(Arc::new);
@@ -59,6 +62,11 @@ pub fn read(list: &Field<'_>, with: &Read<'_>) -> Tests {
                 tests.push(Test {
                     account: account.clone(),
                     scope: scope.clone(),
+                    service: match (&entry.service, scope.resource.kind()) {
+                        (Some(service), _) => service.as_str().into(),
+                        (None, OURS) => OUR_SERVICE.into(),
+                        (None, _) => entry.test.service.clone(),
+                    },
                     file: file.clone(),
                     place: item.place().clone(),
                     ..entry.test.clone()
@@ -73,6 +81,8 @@ pub fn read(list: &Field<'_>, with: &Read<'_>) -> Tests {
 struct Entry {
     accounts: Vec<Option<Account>>,
     scopes: Vec<Scope>,
+    /// The service that it names.
+    service: Option<String>,
     test: Test,
 }
 
@@ -99,7 +109,7 @@ impl Entry {
         let service = fields.text("service");
         if let Some(At { place, value }) = &service
             && !(with.services.is_empty() || with.other_services)
-            && value != policy::scope::OURS
+            && value != OUR_SERVICE
             && !with.services.contains(value)
         {
             fields.problem(
@@ -144,13 +154,13 @@ impl Entry {
             account: None,
             labels: labels.map(Arc::new),
             address: address.map(|at| at.value),
-            service: service.map_or_else(|| first.into(), |at| at.value.into()),
+            service: first.into(),
             at: at.map(|at| at.value),
             scope: scopes.first()?.clone(),
             want: Arc::new(want?),
             rule: rule.map(|at| at.value.into()),
         };
-        Some(Entry { accounts: accounts?, scopes, test })
+        Some(Entry { accounts: accounts?, scopes, service: service.map(|at| at.value), test })
     }
 }
 

@@ -165,11 +165,11 @@ fn line_of(place: &Place) -> Option<usize> {
     }
 }
 
-/// The tests as JUnit's XML, which CI systems show.
-pub fn junit(summary: &Summary, config: &Path) -> String {
+/// The tests as JUnit's XML, which CI systems show; what is wrong besides is a test of its own.
+pub fn junit(summary: &Summary, besides: &[String], config: &Path) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let failures = summary.failed + summary.waiting;
-    let (tests, results) = (summary.tests, &summary.results);
+    let failures = summary.failed + summary.waiting + besides.len();
+    let (tests, results) = (summary.tests + besides.len(), &summary.results);
     xml.push_str(&format!("<testsuites tests=\"{tests}\" failures=\"{failures}\">\n"));
     xml.push_str(&format!("<testsuite name=\"dockwarden\" tests=\"{tests}\" failures=\"{failures}\">\n"));
     for one in results {
@@ -180,6 +180,12 @@ pub fn junit(summary: &Summary, config: &Path) -> String {
             false => format!("<failure type=\"{}\" message=\"{}\"/>", one.outcome, escaped(&one.message)),
         };
         xml.push_str(&format!("<testcase name=\"{name}\" classname=\"{class}\">{failure}</testcase>\n"));
+    }
+    for message in besides {
+        let (class, message) = (escaped(&name_of(config)), escaped(message));
+        xml.push_str(&format!(
+            "<testcase name=\"there are enough tests\" classname=\"{class}\"><failure type=\"too_few\" message=\"{message}\"/></testcase>\n"
+        ));
     }
     xml.push_str("</testsuite>\n</testsuites>\n");
     xml

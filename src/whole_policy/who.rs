@@ -32,6 +32,9 @@ pub struct WayTold {
     comment: Option<String>,
     /// The services for which it is one.
     pub services: BTreeSet<String>,
+    /// The services as the rule has them, where tokens are made for any, and those that were tried stand for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// From where.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
@@ -182,6 +185,10 @@ impl WayTold {
             source,
             comment,
             services: way.services.clone(),
+            service: rule
+                .pattern(Field::Service)
+                .filter(|_| policy.services.is_empty())
+                .map(|own| own.text().to_owned()),
             ip: rule.network().map(ToString::to_string),
             tag: rule.tag().map(|tag| tag.text().to_owned()),
             reference: rule.reference().map(|kind| kind.as_str()),
@@ -277,6 +284,7 @@ pub fn in_words(policy: &WholePolicy, way: &Way) -> String {
         let services: Vec<&str> = told.services.iter().map(String::as_str).collect();
         words.push(format!("for {}", printable(&services.join(", "))));
     }
+    words.extend(told.service.map(|pattern| format!("for services {}", printable(&pattern))));
     words.extend(told.ip.map(|network| format!("from {network}")));
     words.extend(told.tag.map(|tag| format!("tag {}", printable(&tag))));
     words.extend(told.reference.map(|kind| format!("by {kind}")));

@@ -13,6 +13,8 @@ use std::fmt;
 pub const MAX_NAME: usize = 255;
 /// The type of what is Dockwarden's own: the rights of those who administer it.
 pub const OURS: &str = "dockwarden";
+/// The service that whatever is Dockwarden's own is asked for: its API and its pages are no registry, and make no tokens.
+pub const OUR_SERVICE: &str = "dockwarden";
 /// The longest name of such a resource, in bytes: it holds an account's.
 const MAX_OURS: usize = 1100;
 /// The number of different resources that one request may name; further ones are ignored.

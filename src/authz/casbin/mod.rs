@@ -35,6 +35,7 @@ use crate::authn::password::Passwords;
 use crate::backend::rules::label_texts;
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
+use crate::digest::sha256;
 use crate::reach::{Reach, Reachable};
 
 /// The row of the table.
@@ -50,17 +51,20 @@ const MOST_NAMED: usize = 20;
 const MOST_LINES: usize = 4;
 
 /// A model and its policy; nothing where the files were not read.
-#[derive(Clone, Debug)]
-pub struct Casbin(Option<Arc<Policy>>);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Casbin(Option<Read>);
 
-/// What was read anew is another: it costs nothing to put it in place.
-impl PartialEq for Casbin {
-    fn eq(&self, other: &Casbin) -> bool {
-        match (&self.0, &other.0) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        }
+/// A model and its policy, with the digest of their texts.
+#[derive(Clone, Debug)]
+struct Read {
+    policy: Arc<Policy>,
+    digest: [u8; 32],
+}
+
+/// The same texts decide alike.
+impl PartialEq for Read {
+    fn eq(&self, other: &Read) -> bool {
+        self.digest == other.digest
     }
 }
 
@@ -82,10 +86,11 @@ fn read(field: Field<'_>) -> Option<Casbin> {
         }
         let wrong = |remarks: &[Remark]| tell(remarks, &model, |message| section.problem(&model.place, MODEL, message));
         let (read, _) = read.map_err(|remarks| wrong(&remarks)).ok()?;
-        match policy::read(&read, &policy_text?) {
+        let policy_text = policy_text?;
+        match policy::read(&read, &policy_text) {
             Ok((read, doubts)) => {
                 tell(&doubts, &policy, |message| section.warn(&policy.place, POLICY, message));
-                Some(Arc::new(read))
+                Some(Read { policy: Arc::new(read), digest: sha256([&text, &policy_text]) })
             }
             Err(Wrong::Model(remark)) => {
                 wrong(&[remark]);
@@ -125,7 +130,8 @@ fn tell(remarks: &[Remark], file: &At<PathBuf>, say: impl Fn(String)) {
 
 impl Configured for Casbin {
     fn open(self: Arc<Self>, _passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
-        Opened::rules(CasbinAuthz(self.0.clone().context("the model and the policy were not read")?))
+        let read = self.0.as_ref().context("the model and the policy were not read")?;
+        Opened::rules(CasbinAuthz(Arc::clone(&read.policy)))
     }
 
     /// They cannot be shown as rules, but `explain` can ask them like any other.

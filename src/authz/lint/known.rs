@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use policy::lint::{each_or, is_mistaken, pieces};
 use policy::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
 use policy::rule::{Grants, Rule};
+use policy::scope::{OUR_SERVICE, OURS};
 use settings::spelling::nearest;
 
 use crate::backend::{Facts, Names};
@@ -104,11 +105,12 @@ impl<'c> Known<'c> {
                 warn(&path, message);
             }
         }
+        let kind = rule.pattern(Field::Type);
+        let is_of_ours = kind.and_then(Pattern::literal) == Some(OURS);
         if let Some(service) = rule.pattern(Field::Service)
-            && !self.services.is_empty()
             && !is_mistaken(service)
+            && let Some(message) = if is_of_ours { of_our_service(service) } else { self.of_service(service, kind) }
             && self.is_new("service", service.text())
-            && let Some(message) = self.of_service(service)
         {
             warn(".match.service", message);
         }
@@ -163,12 +165,16 @@ impl<'c> Known<'c> {
         Some(format!("no user has \"{value}\" among the label \"{label}\", so the rule never matches{meant}"))
     }
 
-    fn of_service(&mut self, pattern: &Pattern) -> Option<String> {
-        if pattern.placeholders().next().is_some() || self.services.len() > MOST_SERVICES {
+    fn of_service(&self, pattern: &Pattern, kind: Option<&Pattern>) -> Option<String> {
+        if pattern.placeholders().next().is_some() || self.services.is_empty() || self.services.len() > MOST_SERVICES {
             return None;
         }
         let labels = LabelValues::new();
         let nothing = Bindings::new(FieldValues::default(), &labels);
+        let may_be_ours = kind.is_none_or(|kind| kind.matches(OURS, &nothing).unwrap_or(true));
+        if may_be_ours && of_our_service(pattern).is_none() {
+            return None;
+        }
         if self.services.iter().any(|service| pattern.matches(service, &nothing).unwrap_or(true)) {
             return None;
         }
@@ -188,4 +194,14 @@ impl<'c> Known<'c> {
             Some(_) | None => String::new(),
         }
     }
+}
+
+/// Why a rule about what is Dockwarden's own never matches, if its service is another.
+fn of_our_service(pattern: &Pattern) -> Option<String> {
+    let labels = LabelValues::new();
+    let nothing = Bindings::new(FieldValues::default(), &labels);
+    let is_open = pattern.placeholders().next().is_some();
+    let is_right = is_open || pattern.matches(OUR_SERVICE, &nothing).unwrap_or(true);
+    let message = "what is Dockwarden's own is asked for under service: dockwarden, so the rule never matches";
+    (!is_right).then(|| message.to_owned())
 }

@@ -49,7 +49,7 @@ fn compare(arguments: &Arguments) -> Result<u8, Refused> {
     if [&arguments.old, &arguments.new].into_iter().all(|place| place.as_os_str() == STANDARD_INPUT) {
         return Err(Refused::CommandLine("standard input can be one of the two only".to_owned()));
     }
-    let (old, new) = (policies::read(&arguments.old)?, policies::read(&arguments.new)?);
+    let (old, new) = policies::read_both(&arguments.old, &arguments.new)?;
     let narrow = arguments.only.within([&old, &new])?;
     let found = analysis::diff(&old.world(), &new.world(), &narrow, &still(), &mut |_| {});
     let Findings { differences, undecided } = &found;
@@ -133,12 +133,14 @@ impl Told<'_> {
             Shift::Withheld => &self.arguments.old,
         };
         let mut line = format!("dockwarden explain {}", quoted(&file.to_string_lossy()));
-        let mut add = |option: &str, value: &str| line.push_str(&format!(" --{option} {}", quoted(value)));
+        // What begins with a dash is no option where it is joined to one.
+        let mut add =
+            |option: &str, value: &str| line.push_str(&format!(" --{option}{}{}", joint(value), quoted(value)));
         if !row.account.is_empty() {
             add("account", &row.account);
         }
         for (label, values) in row.labels.iter().flat_map(|labels| labels.iter()) {
-            values.iter().for_each(|value| add("label", &format!("{label}={}", value.text())));
+            values.iter().for_each(|value| add("label", &format!("{label}={}", escaped(value.text()))));
         }
         if let Some(address) = row.place.address {
             add("ip", &address.to_string());
@@ -155,11 +157,31 @@ impl Told<'_> {
     }
 }
 
-/// A word as a shell takes it.
+/// What stands between an option and its value.
+fn joint(value: &str) -> &'static str {
+    if value.starts_with('-') { "=" } else { " " }
+}
+
+/// A label's value as a glob that matches nothing else.
+fn escaped(value: &str) -> String {
+    let sign = |letter: char| "*?[\\".contains(letter);
+    value.chars().flat_map(|letter| sign(letter).then_some('\\').into_iter().chain([letter])).collect()
+}
+
+/// A word as a shell takes it. Letters that nobody sees, or that turn the text around, are written as bash reads them.
 fn quoted(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=@,+".contains(letter);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", printable(word).replace('\'', r"'\''")),
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
     }
+    if printable(word) == word {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    let written = |letter: char| match letter {
+        '\'' | '\\' => format!("\\{letter}"),
+        _ if printable(letter.encode_utf8(&mut [0; 4])) == letter.to_string() => letter.to_string(),
+        // Byte by byte: what a letter's number means hangs on the locale.
+        _ => letter.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
+    };
+    format!("$'{}'", word.chars().map(written).collect::<String>())
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::policy::acl::Acl;
-use ::policy::analysis::{self, After, Below, Spare};
+use ::policy::analysis::{self, After, Below, Spare, Unlisted};
 use ::policy::pattern::{Field, Pattern};
 use ::policy::rule::{Grants, Rule, RuleText};
 use serde::Serialize;
@@ -15,10 +15,15 @@ use settings::files::read_text;
 use settings::yaml::{self, Value};
 
 use super::policies::{self, Only};
-use super::still;
+use super::{PATIENCE, still};
+use crate::access::Chain;
+use crate::authz::InUse;
 use crate::authz::rules::{KIND, Rules};
 use crate::cli::given::{load, load_text};
+use crate::cli::test::{self, Elsewhere};
 use crate::cli::{DONE, FOUND, UNDECIDED, complain, say};
+use crate::policy_tests::{self, Outcome, Tests};
+use crate::shown::printable;
 
 /// The command's arguments.
 #[derive(clap::Args)]
@@ -69,6 +74,7 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
         return Err(format!("{}: there are no rules in it (acl)", file.display()));
     };
     // Without such a rule the test would be an error.
+    let tests = Arc::clone(&config.tests);
     let promised: BTreeSet<_> = config.tests.iter().filter_map(|test| test.rule.clone()).collect();
     let whole = policies::open(config)?;
     let (still, now) = (still(), whole.now);
@@ -94,15 +100,20 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
     if *for_these_users {
         let narrow = Only::default().narrow(now);
         match analysis::deciding(&world, &narrow, &still) {
-            // Rules of other sections are numbered after, or before, those of the file.
-            Some(deciding) if is_last => {
+            // Rules of other sections are numbered after those of the file, which are asked first.
+            Some(deciding) if whole.lists.first().is_some_and(|first| first.section == KIND.key) => {
                 for rule in (0..acl.rules().len()).filter(|rule| !deciding.contains(rule)) {
                     gone.entry(rule).or_insert(("it decides nothing for the users that there are", Vec::new()));
                 }
             }
-            Some(_) | None => open.push(
-                "what decides nothing for the users that there are: not all users or rules can be listed here, or not in time",
-            ),
+            None if whole.unlisted == Unlisted::Anybody => {
+                open.push("what decides nothing for the users that there are: not all users can be listed here");
+            }
+            Some(_) | None => {
+                open.push(
+                    "what decides nothing for the users that there are: not every question could be tried in time",
+                );
+            }
         }
     }
     let is_promised = |rule: &usize| {
@@ -116,6 +127,15 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
             "dockwarden: acl[{rule}] decides nothing and stays: what it calls &{anchor} is used elsewhere"
         ));
         gone.remove(&rule);
+    }
+    if !gone.is_empty() && !tests.is_empty() {
+        let chain = test::open(load(file)?, &tests, Elsewhere::Left)?;
+        for (rule, name) in needed_by_tests(&tests, &chain, &acl, &mut gone)? {
+            complain(&format!(
+                "dockwarden: acl[{rule}] stays: without it the test {} would not hold, and no server would start",
+                printable(&name)
+            ));
+        }
     }
     let shorter = match (without(&text, &places, &gone), json) {
         (Some(shorter), _) => Some(shorter),
@@ -141,13 +161,7 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
             }
             None => {
                 let mut short = policies::open(load(file)?)?;
-                let kept = acl.rules().iter().enumerate().filter(|(rule, _)| !gone.contains_key(rule));
-                let kept: Result<Vec<Rule>, _> = kept.map(|(_, rule)| Rule::compile(&text_of(rule))).collect();
-                let kept = kept.map_err(|_| {
-                    "the shorter rules could not be read, which is a fault of this command: nothing is left out"
-                        .to_owned()
-                })?;
-                let kept = Arc::new(Acl::new(kept));
+                let kept = Arc::new(kept(&acl, &gone)?);
                 for list in short.lists.iter_mut().filter(|list| list.section == KIND.key) {
                     list.acl = Arc::clone(&kept);
                 }
@@ -191,6 +205,57 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
         return Ok(say(&format!("{text}\n"), status));
     }
     Ok(say(&shorter.map(|shorter| shorter.acl).unwrap_or_default(), status))
+}
+
+/// The rules that are left.
+fn kept(acl: &Acl, gone: &BTreeMap<usize, (&'static str, Vec<usize>)>) -> Result<Acl, String> {
+    let kept = acl.rules().iter().enumerate().filter(|(rule, _)| !gone.contains_key(rule));
+    let kept: Result<Vec<Rule>, _> = kept.map(|(_, rule)| Rule::compile(&text_of(rule))).collect();
+    kept.map(Acl::new).map_err(|_| {
+        "the shorter rules could not be read, which is a fault of this command: nothing is left out".to_owned()
+    })
+}
+
+/// Takes back the rules that tests need, each with such a test: these may ask as no user of now does, with other labels or at another moment.
+fn needed_by_tests(
+    tests: &Tests,
+    chain: &Chain,
+    acl: &Acl,
+    gone: &mut BTreeMap<usize, (&'static str, Vec<usize>)>,
+) -> Result<Vec<(usize, String)>, String> {
+    let verdicts = |shorter: Option<Acl>| {
+        let (mut sources, shorter) = (chain.in_use(), shorter.map(Arc::new));
+        for (section, in_use) in &mut sources {
+            if let Some(shorter) = shorter.as_ref().filter(|_| *section == KIND.key) {
+                *in_use = InUse::Rules { acl: Arc::clone(shorter), seqs: Arc::from([]) };
+            }
+        }
+        policy_tests::run(tests, chain, &sources, PATIENCE).verdicts
+    };
+    let whole = verdicts(None);
+    let mut needed = Vec::new();
+    while !gone.is_empty() {
+        let shorter = verdicts(Some(kept(acl, gone)?));
+        let failing = tests
+            .iter()
+            .zip(whole.iter().zip(&shorter))
+            .filter(|(_, (before, after))| before.outcome == Outcome::Holds && after.outcome != Outcome::Holds);
+        let mut back: BTreeMap<usize, String> = BTreeMap::new();
+        for (test, (before, _)) in failing {
+            let by = before.by.as_ref().filter(|(section, _)| *section == KIND.key).map(|(_, rule)| rule.index);
+            // Where no rule decided before, some rule that goes kept another from deciding.
+            match by.filter(|by| gone.contains_key(by)) {
+                Some(by) => _ = back.insert(by, test.name.to_string()),
+                None => back.extend(gone.keys().map(|rule| (*rule, test.name.to_string()))),
+            }
+        }
+        if back.is_empty() {
+            break;
+        }
+        back.keys().for_each(|rule| _ = gone.remove(rule));
+        needed.extend(back);
+    }
+    Ok(needed)
 }
 
 /// A rule as it is written.

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ::policy::analysis::{Below, Narrow, Unlisted};
+use ::policy::scope::OUR_SERVICE;
 use time::OffsetDateTime;
 
 use super::Refused;
 use crate::authn::Account;
-use crate::backend::Facts;
+use crate::backend::{Facts, Row};
 use crate::cli::explain::{Policy, Sources, moment};
 use crate::cli::{given, mongo};
 use crate::config::Config;
@@ -37,8 +38,9 @@ impl Only {
 
     /// What is meant in these policies, the last of which says what time it is.
     pub(super) fn within<const N: usize>(&self, policies: [&WholePolicy; N]) -> Result<Narrow, Refused> {
-        let knows =
-            |policy: &WholePolicy, service: &String| policy.services.is_empty() || policy.services.contains(service);
+        let knows = |policy: &WholePolicy, service: &String| {
+            policy.services.is_empty() || policy.services.contains(service) || service == OUR_SERVICE
+        };
         if let Some(service) = &self.service
             && !policies.iter().any(|policy| knows(policy, service))
         {
@@ -60,8 +62,27 @@ pub(super) fn read(place: &Path) -> Result<WholePolicy, String> {
     open(given::load(place)?)
 }
 
+/// Reads two policies that are compared, which say of each other whether the same sections decide below their rules.
+pub(super) fn read_both(old: &Path, new: &Path) -> Result<(WholePolicy, WholePolicy), String> {
+    let (old, new) = (open_with_rows(given::load(old)?)?, open_with_rows(given::load(new)?)?);
+    let ((old, old_rows), (mut new, new_rows)) = (old, new);
+    let is_same = |(one, other): (&Row, &Row)| one.kind.key == other.kind.key && one.settings.same(&*other.settings);
+    if old_rows.len() != new_rows.len() || !old_rows.iter().zip(&new_rows).all(is_same) {
+        new.below = match new.below {
+            Below::Nothing => Below::Nothing,
+            Below::SomebodyElse(number) => Below::SomebodyElse(number + 1),
+        };
+    }
+    Ok((old, new))
+}
+
 /// The rules of a configuration, and whoever can be listed of those that it lets in.
 pub(super) fn open(config: Config) -> Result<WholePolicy, String> {
+    open_with_rows(config).map(|(policy, _)| policy)
+}
+
+/// The same, with the sections that decide below the rules.
+fn open_with_rows(config: Config) -> Result<(WholePolicy, Vec<Row>), String> {
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut elsewhere = BTreeSet::new();
     for (section, facts) in config.backends.facts() {
@@ -87,7 +108,7 @@ pub(super) fn open(config: Config) -> Result<WholePolicy, String> {
         true => Unlisted::Nobody,
         false => Unlisted::Anybody,
     };
-    let below = if policy.deciders.is_empty() { Below::Nothing } else { Below::SomebodyElse };
+    let below = if policy.below.is_empty() { Below::Nothing } else { Below::SomebodyElse(0) };
     let (lists, services, now) = (policy.lists().collect(), policy.services.clone(), policy.now);
-    Ok(WholePolicy { lists, listed, unlisted, services, below, now })
+    Ok((WholePolicy { lists, listed, unlisted, services, below, now }, policy.below))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::policy::acl::Acl;
 use ::policy::explain::{ComparedRule, RuleOutcome, explain};
 use ::policy::pattern::LabelValues;
-use ::policy::scope::{Actions, Scope};
+use ::policy::scope::{Actions, OUR_SERVICE, OURS, Scope};
 use ::policy::{Budget, Question, RuleRef};
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
@@ -15,9 +15,9 @@ use tokio::runtime::Runtime;
 use crate::access::{Access, Denied};
 use crate::authn::password::Passwords;
 use crate::authn::{Account, Identity, LookUp};
-use crate::authz::Shown;
-use crate::backend::{Backends, Facts};
-use crate::config::{Config, ServicesFrom};
+use crate::authz::{Above, InUse, Shown};
+use crate::backend::{Backends, Facts, Purpose, Row};
+use crate::config::Config;
 use crate::directory::{self, Directory};
 use crate::metrics::Metrics;
 use crate::mongo::Failure;
@@ -51,6 +51,10 @@ pub(in crate::cli) struct Policy {
     runtime: Runtime,
     /// In the order in which they are asked.
     sources: Vec<RuleSource>,
+    /// The rules that are above whoever decides by itself.
+    lists: Vec<List>,
+    /// The sections below those rules, in the order in which they are asked.
+    pub(in crate::cli) below: Vec<Row>,
     /// Where accounts are looked up that are not in the file.
     elsewhere: Vec<String>,
     /// The records, which know the robots.
@@ -62,8 +66,6 @@ pub(in crate::cli) struct Policy {
     /// The sections that decide what no rule matches and are not asked here.
     pub(in crate::cli) deciders: Vec<&'static str>,
     pub(in crate::cli) services: Vec<String>,
-    /// Whether registries of the records are services as well.
-    services_from: ServicesFrom,
     /// The actions of what is protected besides registries.
     pub(super) actions: Actions,
     pub(in crate::cli) now: OffsetDateTime,
@@ -157,10 +159,25 @@ impl Policy {
             let shown = access.rules().await.map_err(|denied| unanswered(denied, ""))?;
             Ok::<_, String>((access, shown))
         })?;
+        let in_use = shown.iter().map(|(name, shown)| {
+            let in_use = match shown {
+                Shown::Rules { acl, seqs } => {
+                    InUse::Rules { acl: Arc::clone(acl), seqs: seqs.iter().copied().map(Some).collect() }
+                }
+                Shown::Decisions => InUse::Elsewhere,
+            };
+            (*name, in_use)
+        });
+        let not_asked = deciders.iter().map(|name| (*name, InUse::Elsewhere));
+        let above = Above::of(in_use.chain(not_asked));
+        let Above { lists, decider } = above.map_err(|section| format!("{section}: its rules have not been read"))?;
+        let rows = config.backends.0.iter().filter(|row| row.kind.purpose == Purpose::Rules);
+        let below = rows.skip_while(|row| Some(row.kind.key) != decider).cloned().collect();
         let sources = shown.into_iter().filter_map(|(name, shown)| match shown {
             Shown::Rules { acl, seqs } => Some(RuleSource { name, acl, seqs }),
             Shown::Decisions => None,
         });
+        let services = config.token.services_from.with_declared(config.token.services, access.directory());
         let protected = config.forward_auth.iter().flat_map(|door| &door.paths);
         #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
         let now = OffsetDateTime::now_utc();
@@ -168,6 +185,8 @@ impl Policy {
             access,
             runtime,
             sources: sources.collect(),
+            lists,
+            below,
             elsewhere,
             records: records.map(records::open),
             seen: HashMap::new(),
@@ -180,8 +199,7 @@ impl Policy {
                 .chain(managed_actions)
                 .cloned()
                 .collect(),
-            services: config.token.services,
-            services_from: config.token.services_from,
+            services,
             now,
         })
     }
@@ -213,13 +231,10 @@ impl Policy {
         Ok(people)
     }
 
-    /// The lists of rules in the order in which they are asked, each with its section and the rules' own numbers.
+    /// The lists of rules in the order in which they are asked, each with its section and the rules' own numbers. None is below a
+    /// section that decides by itself: nobody knows whether it is asked.
     pub(in crate::cli) fn lists(&self) -> impl Iterator<Item = List> {
-        self.sources.iter().map(|source| List {
-            section: source.name,
-            acl: Arc::clone(&source.acl),
-            seqs: source.seqs.iter().copied().map(Some).collect(),
-        })
+        self.lists.iter().cloned()
     }
 
     /// Waits for something that is asked elsewhere.
@@ -278,12 +293,15 @@ impl Policy {
     }
 
     /// Why a server refuses requests for this service, if it does.
-    pub(super) fn refuses(&self, service: &str) -> Option<String> {
-        let is_declared = match self.services_from {
-            ServicesFrom::Token => false,
-            ServicesFrom::Registries => self.access.directory().is_some_and(|directory| directory.declares(service)),
-        };
-        if self.services.is_empty() || is_declared || self.services.iter().any(|known| known == service) {
+    pub(super) fn refuses(&self, kind: &str, service: &str) -> Option<String> {
+        if kind == OURS {
+            return (service != OUR_SERVICE).then(|| {
+                format!(
+                    "the server asks about what is its own for the service \"{OUR_SERVICE}\" only: leave --service out"
+                )
+            });
+        }
+        if self.services.is_empty() || self.services.iter().any(|known| known == service) {
             return None;
         }
         let names: Vec<String> = self.services.iter().map(|known| format!("\"{known}\"")).collect();

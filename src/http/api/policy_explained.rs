@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use policy::explain::{RuleOutcome, explain as compare};
 use policy::pattern::{LabelValue, LabelValues};
-use policy::scope::{Action, Actions, Reference, Scope};
+use policy::scope::{Action, Actions, OURS, Reference, Scope};
 use policy::{Budget, Question};
 use serde::Serialize;
 use settings::{At, DayEnd, Field, Reading, Refusal, Secrets, Section, yaml};
@@ -19,6 +19,7 @@ use crate::app::Snapshot;
 use crate::authz::InUse;
 use crate::http::visit::Visit;
 use crate::identity::{Account, Identity, LookUp};
+use crate::management::SERVICE;
 use crate::policy_tests::scope_from;
 use crate::turns::Turns;
 use crate::whole_policy::RuleTold;
@@ -115,7 +116,11 @@ impl Asked {
         let read = scope_from(&scope.value);
         let mut scope = read.map_err(|wrong| fields.problem(&scope.place, "scope", wrong.to_string())).ok()?;
         scope.reference = reference.flatten();
-        let service = service.or_else(|| snapshot.services.first().cloned()).unwrap_or_default();
+        let usual = match scope.resource.kind() {
+            OURS => Some(SERVICE.to_owned()),
+            _ => snapshot.services.first().cloned(),
+        };
+        let service = service.or(usual).unwrap_or_default();
         Some(Asked { account: account.flatten(), labels, address: address.map(|at| at.value), service, scope, at })
     }
 }
@@ -157,7 +162,11 @@ pub(in crate::http) async fn explain(visit: &Visit<'_>, asked: Asked) -> Result<
     }
     let closed = who.standing.check(asked.at).err().map(|closed| format!("{closed}: nobody can log in with it"));
     let services = &snapshot.services;
-    if !services.is_empty() && !services.contains(&asked.service) && !snapshot.declares(&asked.service) {
+    if asked.scope.resource.kind() == OURS {
+        if asked.service != SERVICE {
+            notes.push(format!("the server asks about what is its own for the service \"{SERVICE}\" only"));
+        }
+    } else if !services.is_empty() && !services.contains(&asked.service) && !snapshot.declares(&asked.service) {
         notes.push("the server makes no tokens for this service".to_owned());
     }
     // Why nothing is granted, whatever the rules say.

@@ -4,18 +4,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use policy::analysis::{self, Below, Narrow, Unlisted, Wanted, WhoCan};
+use policy::scope::{Action, OUR_SERVICE};
 use settings::{DayEnd, Refusal, Section};
 use time::OffsetDateTime;
 
 use super::problem::Refused;
 use crate::access::{Chain, Denied};
 use crate::app::Snapshot;
-use crate::authz::InUse;
 use crate::authz::rules::{KIND as ACL, Rules};
+use crate::authz::{Above, InUse};
 use crate::identity::{Identity, Standing};
 use crate::records::{self, Robot};
 use crate::secrets::robot_account;
-use crate::whole_policy::{DiffTold, List, Listed, OfPattern, WhoCanTold, WholePolicy, wanted};
+use crate::whole_policy::{DiffTold, Listed, OfPattern, WhoCanTold, WholePolicy, wanted};
 
 /// So many robots are looked at one by one; of more, none is.
 const MOST_ROBOTS: usize = 10_000;
@@ -56,6 +57,12 @@ impl Asked {
         if resource.is_none() {
             fields.missing("resource", "what it is done to is needed; write resource: \"repository:team/app\"");
         }
+        if let Some(action) = &action
+            && Action::parse(&action.value).is_none()
+        {
+            fields.problem(&action.place, "action", "this is no action; write pull, push, delete or \"*\"");
+            return Asked::where_and_when(fields);
+        }
         let wanted = action.zip(resource).and_then(|(action, resource)| {
             let wanted = wanted(&action.value, &resource.value, of_pattern);
             wanted.map_err(|wrong| fields.problem(&resource.place, "resource", wrong)).ok()
@@ -63,8 +70,14 @@ impl Asked {
         Asked { wanted, ..Asked::where_and_when(fields) }
     }
 
-    fn narrow(&self, from: OffsetDateTime) -> Narrow {
-        Narrow { service: self.service.clone(), address: self.address, at: self.at, from }
+    /// What is meant in a policy; a service that nobody asks for would make every answer empty.
+    fn narrow(&self, policy: &WholePolicy) -> Result<Narrow, Refused> {
+        if let Some(service) = &self.service
+            && !(policy.services.is_empty() || policy.services.contains(service) || service == OUR_SERVICE)
+        {
+            return Err(Refused::Request("no token is made for this service".to_owned()));
+        }
+        Ok(Narrow { service: self.service.clone(), address: self.address, at: self.at, from: policy.now })
     }
 }
 
@@ -116,23 +129,14 @@ pub(super) fn sources(chain: &Chain, rules: Option<Rules>) -> Vec<(&'static str,
 
 /// The policy in use, or with other rules in place of the file's.
 fn whole(snapshot: &Snapshot, people: &People, rules: Option<Rules>) -> Result<WholePolicy, Refused> {
-    let (mut lists, mut below) = (Vec::new(), Below::Nothing);
-    for (section, in_use) in sources(&snapshot.access.chain([])?, rules) {
-        match in_use {
-            InUse::Rules { acl, seqs } => lists.push(List { section, acl, seqs: seqs.to_vec() }),
-            InUse::Unread => {
-                let cause = anyhow::anyhow!("its rules have not been read yet");
-                return Err(Denied::Unavailable { backend: section, cause }.into());
-            }
-            // What comes below it is asked where it says nothing, and nobody knows where that is.
-            InUse::Policy(_) | InUse::Elsewhere => {
-                below = Below::SomebodyElse;
-                break;
-            }
-        }
-    }
+    let Above { lists, decider } = Above::of(sources(&snapshot.access.chain([])?, rules)).map_err(|section| {
+        let cause = anyhow::anyhow!("its rules have not been read yet");
+        Denied::Unavailable { backend: section, cause }
+    })?;
+    // Other rules change nothing about who is asked below them.
+    let below = decider.map_or(Below::Nothing, |_| Below::SomebodyElse(0));
     let People { listed, unlisted, now } = people;
-    let services = snapshot.services.clone();
+    let services = snapshot.all_services();
     Ok(WholePolicy { lists, listed: listed.clone(), unlisted: *unlisted, services, below, now: *now })
 }
 
@@ -145,7 +149,7 @@ pub(super) fn diff(
     still: &dyn Fn() -> bool,
 ) -> Result<DiffTold, Refused> {
     let (old, new) = (whole(snapshot, &people, None)?, whole(snapshot, &people, rules)?);
-    let found = analysis::diff(&old.world(), &new.world(), &asked.narrow(new.now), still, &mut |_| {});
+    let found = analysis::diff(&old.world(), &new.world(), &asked.narrow(&new)?, still, &mut |_| {});
     Ok(DiffTold::of(&found, &old, &new))
 }
 
@@ -159,7 +163,7 @@ pub(super) fn who_can(
 ) -> Result<WhoCanTold, Refused> {
     let wanted = asked.wanted.as_ref().ok_or(Refused::NotFound)?;
     let policy = whole(snapshot, &people, rules)?;
-    let found = analysis::who_can(&policy.world(), wanted, &asked.narrow(policy.now), still);
+    let found = analysis::who_can(&policy.world(), wanted, &asked.narrow(&policy)?, still);
     Ok(WhoCanTold::of(&found, &policy))
 }
 

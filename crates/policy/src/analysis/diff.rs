@@ -20,11 +20,11 @@ use super::outcomes::Live;
 use super::places::is_open_in;
 use super::samples::Samples;
 use super::unlisted::profiles;
-use super::{Below, Narrow, Place, Unlisted, World, words};
+use super::{DECIDED_BELOW, Narrow, Place, Unlisted, World, words};
 use crate::pattern::{Field, LabelValues};
 use crate::regular::Grammar;
 use crate::rule::Rule;
-use crate::scope::{Action, Actions, OURS};
+use crate::scope::{Action, Actions, OUR_SERVICE, OURS};
 
 /// So many accounts of a row are named.
 const FIRST_ACCOUNTS: usize = 10;
@@ -185,7 +185,8 @@ impl<'w, 'p> Work<'w, 'p> {
         let listed: Vec<Asker> = self.listed();
         let anybody = self.old.unlisted == Unlisted::Anybody || self.new.unlisted == Unlisted::Anybody;
         let same_people = self.old.unlisted == self.new.unlisted && listed.iter().all(|asker| asker.old == asker.new);
-        if self.aligned.is_whole() && same_services && same_people && self.old.below == self.new.below {
+        self.say_below(&listed, anybody);
+        if self.aligned.is_whole() && same_services && same_people {
             return;
         }
         // Where only rules changed, most of the others are about something else.
@@ -202,6 +203,22 @@ impl<'w, 'p> Work<'w, 'p> {
         }
         if anybody {
             self.compare_unlisted(same_services, (&near_old, &near_new), (&all_old, &all_new), found);
+        }
+    }
+
+    /// Says so where what no rule matches may be decided otherwise: by somebody else than before, or by the same one who is asked something
+    /// else, since an account has other labels.
+    fn say_below(&mut self, listed: &[Asker], anybody: bool) {
+        let is_asked = |asker: &Asker| asker.old.is_some() || asker.new.is_some();
+        let asks_otherwise = |asker: &Asker| asker.old.is_some() && asker.new.is_some() && asker.old != asker.new;
+        let otherwise = match self.old.below == self.new.below {
+            true => self.is_anything_below() && listed.iter().any(asks_otherwise),
+            false => anybody || listed.iter().any(is_asked),
+        };
+        let is_reached =
+            |rules: &[&Rule]| !rules.iter().any(|rule| rule.matches_everything() && rule.window() == (None, None));
+        if otherwise && (is_reached(&self.old_rules) || is_reached(&self.new_rules)) {
+            self.say(DECIDED_BELOW, None);
         }
     }
 
@@ -247,8 +264,9 @@ impl<'w, 'p> Work<'w, 'p> {
         if changed.is_empty() {
             return;
         }
-        let is_listed = |name: &str| self.old.accounts.contains_key(name) || self.new.accounts.contains_key(name);
-        let (askers, complete) = profiles(&rules, &changed, &is_listed, self.still);
+        let listed: BTreeSet<&str> =
+            self.old.accounts.keys().chain(self.new.accounts.keys()).map(String::as_str).collect();
+        let (askers, complete) = profiles(&rules, &changed, &listed, self.still);
         let lets = |world: &World<'_>, labels: &Arc<LabelValues>| match world.unlisted {
             Unlisted::Anybody => Some(Arc::clone(labels)),
             Unlisted::Nobody => None,
@@ -340,12 +358,14 @@ impl<'w, 'p> Work<'w, 'p> {
         let (open_types, open_services) = (open(Field::Type), open(Field::Service));
         let types = self.types(&rules, open_types);
         let services = self.services(&rules, open_services);
+        let ours = self.narrow.service.clone().unwrap_or_else(|| OUR_SERVICE.to_owned());
+        let ours = [ours];
         let mut groups: BTreeMap<Profile, Vec<usize>> = BTreeMap::new();
         let mut searches: HashMap<Sought, Rc<Search>> = HashMap::new();
         let (mut held, mut most) = (0, HELD_AT_FIRST);
         for (index, asker) in askers.iter().enumerate() {
             for kind in &types {
-                for service in &services {
+                for service in if kind == OURS { &ours[..] } else { &services[..] } {
                     if self.out_of_time() {
                         return;
                     }
@@ -413,7 +433,12 @@ impl<'w, 'p> Work<'w, 'p> {
                 let apart = old_here.iter().flatten();
                 let apart = apart.filter(|(live, changed)| *changed && !live.exact && is_both(live.rule));
                 let apart: Vec<usize> = apart.map(|(live, _)| live.rule).collect();
-                let key = Sought { grammar, old: lives(old_here), new: lives(new_here), within, apart };
+                // Whom one side does not let in is refused there, and nobody else is asked.
+                let asks_below = (
+                    old_here.is_some() && self.old.below.is_somebody(),
+                    new_here.is_some() && self.new.below.is_somebody(),
+                );
+                let key = Sought { grammar, old: lives(old_here), new: lives(new_here), within, apart, asks_below };
                 let search = match searches.get(&key) {
                     Some(known) => Rc::clone(known),
                     None => {
@@ -433,7 +458,7 @@ impl<'w, 'p> Work<'w, 'p> {
     }
 
     fn is_anything_below(&self) -> bool {
-        self.old.below == Below::SomebodyElse || self.new.below == Below::SomebodyElse
+        self.old.below.is_somebody() || self.new.below.is_somebody()
     }
 }
 

@@ -29,7 +29,7 @@ pub use self::who::{Can, Names, Symbolic, Wanted, Way, Ways, WhatCan, WhoCan, de
 use super::acl::Acl;
 use super::pattern::LabelValues;
 use super::rule::{Grants, Rule};
-use super::scope::{Action, Actions, Reference, Resource};
+use super::scope::{Action, Actions, OUR_SERVICE, OURS, Reference, Resource};
 use super::{Answer, Budget, Compiling, Question};
 
 /// Who may ask besides the listed accounts.
@@ -46,9 +46,22 @@ pub enum Unlisted {
 pub enum Below {
     /// It is granted nothing.
     Nothing,
-    /// Somebody else decides it, whose rules are not known.
-    SomebodyElse,
+    /// Somebody else decides it, whose rules are not known. Two policies that have the same number ask the same one.
+    SomebodyElse(u32),
 }
+
+impl Below {
+    /// Whether anybody decides there.
+    fn is_somebody(self) -> bool {
+        match self {
+            Below::Nothing => false,
+            Below::SomebodyElse(_) => true,
+        }
+    }
+}
+
+/// Why nobody can tell what is decided below the rules.
+const DECIDED_BELOW: &str = "what no rule matches is decided by somebody whose rules are not known";
 
 /// When an account may come in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,8 +134,12 @@ impl<'p> World<'p> {
         self.lists.iter().flat_map(|list| list.rules()).collect()
     }
 
-    fn serves(&self, service: &str) -> bool {
-        self.services.is_empty() || self.services.iter().any(|known| known == service)
+    /// Whether anything of this type is asked for this service.
+    fn serves(&self, kind: &str, service: &str) -> bool {
+        match kind {
+            OURS => service == OUR_SERVICE,
+            _ => self.services.is_empty() || self.services.iter().any(|known| known == service),
+        }
     }
 
     /// When an account may come in.
@@ -143,7 +160,7 @@ impl<'p> World<'p> {
 
     /// The rule that decides, by the ordinary decision; `Err` where that would take too much work.
     fn decide(&self, account: &str, labels: &LabelValues, place: &Place, name: &str) -> Result<Option<usize>, ()> {
-        let resource = if place.kind == super::scope::OURS {
+        let resource = if place.kind == OURS {
             Resource::ours(name).map_err(|_| ())?
         } else {
             Resource::new(&place.kind, name).map_err(|_| ())?

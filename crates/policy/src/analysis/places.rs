@@ -10,9 +10,19 @@ use time::OffsetDateTime;
 use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern};
 use crate::regular::{Grammar, Unfinished, walk};
 use crate::rule::Rule;
+use crate::scope::OURS;
 
 /// A digest stands for all others: rules do not look into it.
 pub(super) const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The types that registries ask about.
+pub(super) const REGISTRY_TYPES: [&str; 2] = ["repository", "registry"];
+
+/// Why nobody can tell what is decided for other types than those that were tried.
+pub(super) const OPEN_TYPES: &str = "types that were not tried may be told apart by these rules";
+/// The same of services.
+pub(super) const OPEN_SERVICES: &str =
+    "token.services is open, and services that were not tried may be told apart by these rules";
 
 /// A set of texts that is told from others by the patterns that match them.
 pub(super) struct Kinds {
@@ -22,12 +32,13 @@ pub(super) struct Kinds {
     pub(super) complete: bool,
 }
 
-/// One text of each kind that the patterns tell apart, those that are given first where they will do. `each` is how many of a kind
-/// are wanted at most. Patterns with placeholders are not looked at, and make it incomplete.
+/// One text of each kind that the patterns tell apart, those that are given first where they will do. Texts that are set apart stand
+/// for no others, and no others for them. `each` is how many of a kind are wanted at most. Patterns with placeholders are not looked at, and make it incomplete.
 pub(super) fn kinds(
     grammar: Grammar,
     patterns: &[&Pattern],
-    given: &[String],
+    given: &[&str],
+    apart: &BTreeSet<&str>,
     each: usize,
     still: &dyn Fn() -> bool,
 ) -> Kinds {
@@ -40,7 +51,7 @@ pub(super) fn kinds(
         .collect();
     let mut complete = patterns.iter().all(|pattern| pattern.placeholders().next().is_none());
     let plain: Vec<&Pattern> = plain.into_values().collect();
-    let sources: Vec<String> = plain
+    let mut sources: Vec<String> = plain
         .iter()
         .map(|pattern| {
             let language = pattern.language(&bindings, &|_| false);
@@ -48,6 +59,10 @@ pub(super) fn kinds(
             language.source().to_owned()
         })
         .collect();
+    if !apart.is_empty() {
+        let texts: Vec<String> = apart.iter().map(|text| regex_syntax::escape(text)).collect();
+        sources.push(texts.join("|"));
+    }
     let mut found: BTreeMap<Vec<usize>, Vec<String>> = BTreeMap::new();
     let mut order: Vec<String> = Vec::new();
     let mut add = |matched: Vec<usize>, text: &dyn Fn() -> String| {
@@ -62,7 +77,8 @@ pub(super) fn kinds(
     };
     for text in given {
         let does = |pattern: &&Pattern| pattern.matches(text, &bindings).unwrap_or(false);
-        add((0..plain.len()).filter(|index| plain.get(*index).is_some_and(does)).collect(), &|| text.clone());
+        let matched = (0..plain.len()).filter(|index| plain.get(*index).is_some_and(does));
+        add(matched.chain(apart.contains(text).then_some(plain.len())).collect(), &|| (*text).to_owned());
     }
     let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
     let ended = walk(grammar, None, &sources, still, &mut |met| {
@@ -74,6 +90,17 @@ pub(super) fn kinds(
         Err(Unfinished::Time | Unfinished::Size) => complete = false,
     }
     Kinds { texts: order, complete }
+}
+
+/// One type of each kind that rules tell apart: those that people know best first, and last Dockwarden's own, whose names are called
+/// otherwise than those of all others.
+pub(super) fn types(rules: &[&Rule], still: &dyn Fn() -> bool) -> Kinds {
+    let patterns: Vec<&Pattern> = rules.iter().filter_map(|rule| rule.pattern(Field::Type)).collect();
+    let Kinds { mut texts, complete } =
+        kinds(Grammar::Type, &patterns, &REGISTRY_TYPES, &BTreeSet::from([OURS]), 1, still);
+    texts.retain(|kind| kind != OURS);
+    texts.push(OURS.to_owned());
+    Kinds { texts, complete }
 }
 
 fn mentions(rule: &Rule, field: Field) -> bool {

@@ -23,12 +23,20 @@ const SOMEBODY: &str = "somebody";
 pub(super) fn profiles(
     rules: &[&Rule],
     changed: &[&Rule],
-    is_listed: &dyn Fn(&str) -> bool,
+    listed: &BTreeSet<&str>,
     still: &dyn Fn() -> bool,
 ) -> (Vec<(String, Arc<LabelValues>)>, bool) {
     let patterns: Vec<&Pattern> = rules.iter().filter_map(|rule| rule.pattern(Field::Account)).collect();
-    let found = kinds(Grammar::Text, &patterns, &[SOMEBODY.to_owned()], NAMES_OF_A_KIND, still);
-    let names = one_of_a_kind(&patterns, found.texts.into_iter().filter(|name| !is_listed(name)));
+    let of_each = |apart: &BTreeSet<&str>| kinds(Grammar::Text, &patterns, &[SOMEBODY], apart, NAMES_OF_A_KIND, still);
+    let mut found = of_each(&BTreeSet::new());
+    let is_unlisted = |name: &String| !listed.contains(name.as_str());
+    let (unlisted, taken): (Vec<String>, Vec<String>) = found.texts.iter().cloned().partition(is_unlisted);
+    // A kind of which only listed names were met may have others.
+    let known: BTreeSet<Vec<bool>> = unlisted.iter().map(|name| kind_of(&patterns, name)).collect();
+    if taken.iter().any(|name| !known.contains(&kind_of(&patterns, name))) {
+        found = of_each(listed);
+    }
+    let names = one_of_a_kind(&patterns, found.texts.into_iter().filter(is_unlisted));
     let mut all: Vec<BTreeMap<String, BTreeSet<String>>> = vec![BTreeMap::new()];
     let mut add = |wanted: BTreeMap<String, BTreeSet<String>>| {
         if all.len() < MOST_LABELS && !all.contains(&wanted) {
@@ -70,14 +78,15 @@ pub(super) fn profiles(
 
 /// The first of each kind.
 fn one_of_a_kind(patterns: &[&Pattern], names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut known: BTreeSet<Vec<bool>> = BTreeSet::new();
+    names.filter(|name| known.insert(kind_of(patterns, name))).collect()
+}
+
+/// Which of the patterns a name matches.
+fn kind_of(patterns: &[&Pattern], name: &str) -> Vec<bool> {
     let labels = LabelValues::new();
     let bindings = Bindings::new(FieldValues::default(), &labels);
-    let mut known: BTreeSet<Vec<bool>> = BTreeSet::new();
-    names
-        .filter(|name| {
-            known.insert(patterns.iter().map(|pattern| pattern.matches(name, &bindings).unwrap_or(false)).collect())
-        })
-        .collect()
+    patterns.iter().map(|pattern| pattern.matches(name, &bindings).unwrap_or(false)).collect()
 }
 
 /// For each label one value of each kind that the rules tell apart.
@@ -86,7 +95,7 @@ fn values_of_a_kind(rules: &[&Rule], still: &dyn Fn() -> bool) -> BTreeMap<Strin
     for (label, pattern) in rules.iter().flat_map(|rule| rule.label_patterns()) {
         patterns.entry(label).or_default().push(pattern);
     }
-    let values = |patterns: &Vec<&Pattern>| kinds(Grammar::Text, patterns, &[], 1, still).texts;
+    let values = |patterns: &Vec<&Pattern>| kinds(Grammar::Text, patterns, &[], &BTreeSet::new(), 1, still).texts;
     patterns.into_iter().map(|(label, patterns)| (label.clone(), values(&patterns))).collect()
 }
 
@@ -131,6 +140,36 @@ pub(super) fn wanted(rule: &Rule, still: &dyn Fn() -> bool) -> BTreeMap<String, 
         }
     }
     wanted
+}
+
+/// An account that is not listed, and that a pattern matches, if there is one; any where there is no pattern.
+pub(super) fn somebody<'l>(
+    pattern: Option<&Pattern>,
+    listed: impl Iterator<Item = &'l str> + Clone,
+    still: &dyn Fn() -> bool,
+) -> String {
+    let is_listed = |name: &str| listed.clone().any(|own| own == name);
+    let Some(pattern) = pattern else {
+        let more = (2..).map(|number| format!("{SOMEBODY}{number}"));
+        let mut names = std::iter::once(SOMEBODY.to_owned()).chain(more);
+        return names.find(|name| !is_listed(name)).unwrap_or_else(|| SOMEBODY.to_owned());
+    };
+    let first = shortest(pattern, still);
+    if pattern.literal().is_some() || !is_listed(&first) {
+        return first;
+    }
+    let labels = LabelValues::new();
+    let bindings = Bindings::new(FieldValues::default(), &labels);
+    let source = pattern.language(&bindings, &|_| true).source().to_owned();
+    let taken: Vec<String> = listed.map(regex_syntax::escape).collect();
+    let mut found = None;
+    // Where there is none, the one that is listed is passed over.
+    let _ = walk(Grammar::Text, Some(&[&source]), &[&taken.join("|")], still, &mut |met| {
+        let text = Some(met.text()).filter(|_| met.matched.is_empty());
+        found = text.filter(|text| pattern.matches(text, &bindings).unwrap_or(false));
+        if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    found.unwrap_or(first)
 }
 
 /// A text that a pattern matches.

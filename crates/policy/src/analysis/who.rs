@@ -15,13 +15,15 @@ use self::deciders::Search;
 use super::aligned::Reach;
 use super::held::tags;
 use super::outcomes::Live;
-use super::places::{DIGEST, addresses, is_open_in, kinds, moments};
+use super::places::{
+    DIGEST, Kinds, OPEN_SERVICES, OPEN_TYPES, REGISTRY_TYPES, addresses, is_open_in, kinds, moments, types,
+};
 use super::samples::Samples;
-use super::{Below, Narrow, Place, Unlisted, World, grants};
+use super::{DECIDED_BELOW, Narrow, Place, Unlisted, World, grants};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
-use crate::rule::Rule;
-use crate::scope::{Action, OURS, Reference};
+use crate::rule::{Grants, Rule};
+use crate::scope::{Action, OUR_SERVICE, OURS, Reference};
 
 /// The names that are asked about.
 #[derive(Debug)]
@@ -130,8 +132,8 @@ pub fn who_can(world: &World<'_>, wanted: &Wanted, narrow: &Narrow, still: &dyn 
         Unlisted::Nobody => {}
         Unlisted::Anybody => found.symbolic = asking.symbolic(wanted),
     }
-    if world.below == Below::SomebodyElse {
-        asking.say("what no rule matches is decided by somebody whose rules are not known", None);
+    if world.below.is_somebody() {
+        asking.say(DECIDED_BELOW, None);
     }
     found.undecided = asking.undecided.into_iter().collect();
     found
@@ -147,8 +149,8 @@ pub fn what_can(
 ) -> WhatCan {
     let mut asking = Asking::new(world, narrow, still, None);
     let mut found = WhatCan { rules: asking.rights(account, labels), undecided: Vec::new() };
-    if world.below == Below::SomebodyElse {
-        asking.say("what no rule matches is decided by somebody whose rules are not known", None);
+    if world.below.is_somebody() {
+        asking.say(DECIDED_BELOW, None);
     }
     if !world.accounts.contains_key(account) {
         let by_label: BTreeSet<usize> = (0..asking.rules.len())
@@ -176,6 +178,14 @@ fn is_by_label(rule: &Rule) -> bool {
     !rule.label_patterns().is_empty() || fields.flat_map(Pattern::placeholders).any(is_label)
 }
 
+/// Whether a rule lists any action that registries do not know.
+fn manages(rule: &Rule) -> bool {
+    match rule.grants() {
+        Grants::All => false,
+        Grants::Listed(listed) => listed.iter().any(|action| !action.is_known()),
+    }
+}
+
 /// Rules held against one account after the other.
 struct Asking<'a, 'p> {
     world: &'a World<'p>,
@@ -187,10 +197,13 @@ struct Asking<'a, 'p> {
     moments: Vec<OffsetDateTime>,
     /// The moment from which on all matter; `None` where only one does.
     from: Option<OffsetDateTime>,
+    /// Those of registries.
     services: Vec<String>,
+    /// Those for which is asked about what is Dockwarden's own.
+    ours: Vec<String>,
     /// A tag of each kind that rules tell apart for everybody, where any rule looks at tags or digests.
     tags: Option<Vec<String>>,
-    searches: HashMap<(Vec<Live>, Vec<String>), Arc<Search>>,
+    searches: HashMap<(Grammar, Vec<Live>, Vec<String>), Arc<Search>>,
     samples: Samples,
     undecided: BTreeMap<&'static str, BTreeSet<usize>>,
 }
@@ -222,30 +235,35 @@ impl<'a, 'p> Asking<'a, 'p> {
             }
         };
         if wanted.is_none() {
-            say_open(Field::Type, "types that were not tried may be told apart by these rules");
+            say_open(Field::Type, OPEN_TYPES);
         }
+        let ours = wanted.is_some_and(|wanted| wanted.kind == OURS);
         let services = match (&narrow.service, world.services.as_slice()) {
             (Some(service), _) => vec![service.clone()],
+            // Nobody asks for other services about what is Dockwarden's own.
+            (None, _) if ours => Vec::new(),
             (None, []) => {
-                say_open(
-                    Field::Service,
-                    "token.services is open, and services that were not tried may be told apart by these rules",
-                );
+                say_open(Field::Service, OPEN_SERVICES);
                 let patterns: Vec<&Pattern> = about().filter_map(|rule| rule.pattern(Field::Service)).collect();
-                kinds(Grammar::Text, &patterns, &["registry".to_owned()], 1, still).texts
+                let found = kinds(Grammar::Text, &patterns, &["registry"], &BTreeSet::new(), 1, still);
+                if !found.complete {
+                    undecided.entry(OPEN_SERVICES).or_default();
+                }
+                found.texts
             }
             (None, known) => known.to_vec(),
         };
         let plain_tags = about().any(Rule::needs_reference).then(|| {
             let patterns: Vec<&Pattern> = about().filter_map(Rule::tag).collect();
-            kinds(Grammar::Tag, &patterns, &[], 1, still).texts
+            kinds(Grammar::Tag, &patterns, &[], &BTreeSet::new(), 1, still).texts
         });
         Asking {
             tags: plain_tags,
             addresses: narrow.address.map_or_else(|| addresses(about()), |address| vec![Some(address)]),
             from: narrow.at.is_none().then_some(narrow.from),
             moments: narrow.at.map_or_else(|| moments(about(), narrow.from), |at| vec![at]),
-            services: services.into_iter().filter(|service| world.serves(service)).collect(),
+            ours: vec![narrow.service.clone().unwrap_or_else(|| OUR_SERVICE.to_owned())],
+            services,
             near,
             rules,
             world,
@@ -283,9 +301,11 @@ impl<'a, 'p> Asking<'a, 'p> {
         moments.extend(self.from.into_iter().flat_map(|from| self.world.term(account).after(from)));
         moments.sort_unstable();
         moments.dedup();
+        let services = if kind == OURS { &self.ours } else { &self.services };
+        let services = || services.iter().filter(|service| self.world.serves(kind, service));
         let mut places = Vec::new();
         for reference in references {
-            for service in &self.services {
+            for service in services() {
                 for now in &moments {
                     for address in &self.addresses {
                         places.push(Place {
@@ -376,12 +396,10 @@ impl<'a, 'p> Asking<'a, 'p> {
     }
 
     fn rights(&mut self, account: &str, labels: &Arc<LabelValues>) -> Vec<Can> {
-        let patterns: Vec<&Pattern> = self.rules.iter().filter_map(|rule| rule.pattern(Field::Type)).collect();
-        let given = ["repository", "registry", OURS].map(str::to_owned);
-        let mut types = kinds(Grammar::Type, &patterns, &given, 1, self.still).texts;
-        let ours = patterns.iter().any(|pattern| pattern.literal() == Some(OURS));
-        types.retain(|kind| kind != OURS);
-        types.extend(ours.then(|| OURS.to_owned()));
+        let Kinds { texts: types, complete } = types(&self.rules, self.still);
+        if !complete {
+            self.say(OPEN_TYPES, None);
+        }
         let mut all: BTreeMap<(String, usize), Way> = BTreeMap::new();
         for kind in types {
             let mut ways: BTreeMap<usize, Way> = BTreeMap::new();
@@ -402,14 +420,21 @@ impl<'a, 'p> Asking<'a, 'p> {
             all.extend(ways.into_iter().map(|(rule, way)| ((kind.clone(), rule), way)));
         }
         let mut told: BTreeMap<(String, usize), Can> = BTreeMap::new();
+        let elsewhere: BTreeSet<usize> = all.keys().filter(|(kind, _)| kind != OURS).map(|(_, rule)| *rule).collect();
         for ((kind, rule), way) in all {
+            let own = self.rules.get(rule);
+            // A rule about whatever there is names no right to manage anything, unless it lists one.
+            let is_incidental = own.is_some_and(|own| own.pattern(Field::Type).is_none() && !manages(own));
+            if kind == OURS && is_incidental && elsewhere.contains(&rule) {
+                continue;
+            }
             let values = FieldValues { account, kind: &kind, name: &way.example, service: &way.place.service };
             let pattern = self.rules.get(rule).and_then(|rule| rule.pattern(Field::Name));
             let name = pattern.map_or("*".to_owned(), |pattern| pattern.expand(&Bindings::new(values, labels)));
             let name = if pattern.is_none() { "any".to_owned() } else { name };
             // A type that was tried stands for all that the rule matches.
             let kind = match self.rules.get(rule).and_then(|rule| rule.pattern(Field::Type)) {
-                _ if given.contains(&kind) => kind,
+                _ if kind == OURS || REGISTRY_TYPES.contains(&kind.as_str()) => kind,
                 Some(pattern) => pattern.expand(&Bindings::new(values, labels)),
                 None => "any".to_owned(),
             };
@@ -428,9 +453,9 @@ impl<'a, 'p> Asking<'a, 'p> {
 
 /// The rules that decide anything for the listed accounts; `None` where that could not be told.
 pub fn deciding(world: &World<'_>, narrow: &Narrow, still: &dyn Fn() -> bool) -> Option<BTreeSet<usize>> {
-    match (world.unlisted, world.below) {
-        (Unlisted::Nobody, Below::Nothing | Below::SomebodyElse) => {}
-        (Unlisted::Anybody, Below::Nothing | Below::SomebodyElse) => return None,
+    match world.unlisted {
+        Unlisted::Nobody => {}
+        Unlisted::Anybody => return None,
     }
     let mut asking = Asking::new(world, narrow, still, None);
     let mut all = BTreeSet::new();

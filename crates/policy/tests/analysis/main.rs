@@ -5,6 +5,7 @@
 #![expect(clippy::indexing_slicing, reason = "a missing row is a failed test")]
 #![expect(clippy::disallowed_methods, reason = "a test of how long something takes looks at the clock")]
 
+mod blind;
 mod samples;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use policy::analysis::{
 };
 use policy::pattern::{Field, LabelValue, LabelValues, Pattern};
 use policy::rule::{Grants, Rule, RuleText};
-use policy::scope::{Action, Actions, Reference, Resource};
+use policy::scope::{Action, Actions, OURS, Reference, Resource};
 use policy::{Answer, Budget, Question};
 use time::{Duration, OffsetDateTime};
 
@@ -216,7 +217,7 @@ fn accounts_that_cannot_be_listed_are_shown_with_labels_that_will_do() {
     assert!(findings.differences[0].labels.as_ref().unwrap().contains_key("team"));
     // Somebody may have labels that were not tried.
     assert_eq!(findings.undecided.len(), 1);
-    let decided = |list| World { below: Below::SomebodyElse, ..world(list, &alice()) };
+    let decided = |list| World { below: Below::SomebodyElse(0), ..world(list, &alice()) };
     let (old, new) = (acl(&[rule("a", "pull")]), acl(&[rule("b", "pull")]));
     let findings = found(&decided(&old), &decided(&new));
     assert_eq!((told(&findings).len(), findings.undecided.len()), (0, 1), "{findings:?}");
@@ -229,7 +230,10 @@ fn decide(world: &World<'_>, account: &str, labels: &LabelValues, place: &Place,
         labels,
         address: place.address,
         service: &place.service,
-        resource: &Resource::new(&place.kind, name).unwrap(),
+        resource: &match place.kind.as_str() {
+            OURS => Resource::ours(name).unwrap(),
+            kind => Resource::new(kind, name).unwrap(),
+        },
         actions: &Actions::from([Action::Pull]),
         reference: place.reference.as_ref(),
         now: place.now,
@@ -578,7 +582,7 @@ fn what_an_account_can_is_each_rule_that_decides_for_it() {
 fn whoever_decides_below_and_whoever_cannot_be_listed_is_never_passed_over() {
     // What was refused is decided by somebody else from now on: it may be granted.
     let (refusal, nothing) = (acl(&[rule("a", "")]), acl(&[]));
-    let below = |list| World { below: Below::SomebodyElse, ..world(list, &alice()) };
+    let below = |list| World { below: Below::SomebodyElse(0), ..world(list, &alice()) };
     let findings = found(&below(&refusal), &below(&nothing));
     assert_eq!((told(&findings).len(), findings.undecided.len()), (0, 1), "{findings:?}");
     assert_eq!(findings.undecided[0].rules, [(Side::Old, 0)]);

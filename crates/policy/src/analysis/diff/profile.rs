@@ -48,8 +48,9 @@ impl Work<'_, '_> {
         new: &[usize],
     ) -> Option<Profile> {
         let same_labels = asker.old == asker.new;
-        let lets =
-            |world: &World<'_>, labels: &Option<Arc<LabelValues>>| labels.clone().filter(|_| world.serves(service));
+        let lets = |world: &World<'_>, labels: &Option<Arc<LabelValues>>| {
+            labels.clone().filter(|_| world.serves(kind, service))
+        };
         let (old_labels, new_labels) = (lets(self.old, &asker.old), lets(self.new, &asker.new));
         if old_labels.is_none() && new_labels.is_none() {
             return None;

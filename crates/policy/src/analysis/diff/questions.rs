@@ -5,29 +5,22 @@ use std::ops::ControlFlow;
 
 use super::{Phase, Profile, Side, Work};
 use crate::analysis::Place;
-use crate::analysis::places::{DIGEST, addresses, kinds, moments};
+use crate::analysis::places::{DIGEST, OPEN_SERVICES, OPEN_TYPES, addresses, kinds, moments, types};
 use crate::pattern::{Field, Pattern};
 use crate::regular::Grammar;
 use crate::rule::Rule;
-use crate::scope::{OURS, Reference};
+use crate::scope::Reference;
 
 impl Work<'_, '_> {
     pub(super) fn types(&mut self, rules: &[&Rule], open: Vec<(Side, usize)>) -> Vec<String> {
-        let patterns: Vec<&Pattern> = rules.iter().filter_map(|rule| rule.pattern(Field::Type)).collect();
-        let given = ["repository", "registry"].map(str::to_owned);
-        let found = kinds(Grammar::Type, &patterns, &given, 1, self.still);
+        let found = types(rules, self.still);
         if !open.is_empty() || !found.complete {
-            self.say("types that were not tried may be told apart by these rules", open);
+            self.say(OPEN_TYPES, open);
         }
-        // Its names are called otherwise, so it is looked at wherever a rule is about it.
-        let is_ours = |rule: &&Rule| rule.pattern(Field::Type).is_some_and(|pattern| pattern.literal() == Some(OURS));
-        let mut types: Vec<String> = found.texts.into_iter().filter(|kind| kind != OURS).collect();
-        if rules.iter().any(is_ours) {
-            types.push(OURS.to_owned());
-        }
-        types
+        found.texts
     }
 
+    /// Those that registries have: what is Dockwarden's own has [`OUR_SERVICE`].
     pub(super) fn services(&mut self, rules: &[&Rule], open: Vec<(Side, usize)>) -> Vec<String> {
         if let Some(service) = &self.narrow.service {
             return vec![service.clone()];
@@ -42,13 +35,14 @@ impl Work<'_, '_> {
             return known;
         }
         let patterns: Vec<&Pattern> = rules.iter().filter_map(|rule| rule.pattern(Field::Service)).collect();
-        let mut given = known.clone();
-        given.push("registry".to_owned());
-        let found = kinds(Grammar::Text, &patterns, &given, 1, self.still);
+        // Those of a side that lists them are not served as all others are: the other side has any.
+        let apart: BTreeSet<&str> = known.iter().map(String::as_str).collect();
+        let found = kinds(Grammar::Text, &patterns, &["registry"], &apart, 1, self.still);
+        let others: Vec<String> = found.texts.into_iter().filter(|text| !apart.contains(text.as_str())).collect();
         if !open.is_empty() || !found.complete {
-            self.say("token.services is open, and services that were not tried may be told apart by these rules", open);
+            self.say(OPEN_SERVICES, open);
         }
-        known.extend(found.texts.into_iter().filter(|text| !given.contains(text) || text == "registry"));
+        known.extend(others);
         known
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Asker, Difference, Shift, Side, Work};
 use crate::analysis::held::is_tied;
 use crate::analysis::outcomes::{Live, Outcome, TRIED, outcomes};
-use crate::analysis::{Below, Place, World, grants};
+use crate::analysis::{Below, DECIDED_BELOW, Place, World, grants};
 use crate::pattern::{Field, LabelValues, Pattern};
 use crate::regular::{Grammar, Unfinished};
 use crate::rule::Rule;
@@ -42,6 +42,8 @@ pub(super) struct Sought {
     pub(super) within: Option<Vec<usize>>,
     /// Old rules that the new list has too, and that may match other names there: the account has other labels.
     pub(super) apart: Vec<usize>,
+    /// Whether each side asks somebody else about what no rule matches.
+    pub(super) asks_below: (bool, bool),
 }
 
 impl Work<'_, '_> {
@@ -81,13 +83,13 @@ impl Work<'_, '_> {
             if rules.is_empty() {
                 rules.extend(candidate.old.first.map(|rule| (Side::Old, rule)));
                 rules.extend(candidate.new.first.map(|rule| (Side::New, rule)));
-                let unknown = |first: Option<usize>, below| first.is_none() && below == Below::SomebodyElse;
-                let why =
-                    if unknown(candidate.old.first, self.old.below) || unknown(candidate.new.first, self.new.below) {
-                        "what no rule matches is decided by somebody whose rules are not known"
-                    } else {
-                        "a name was found that both policies decide alike after all"
-                    };
+                let why = if (candidate.old.first.is_none() && sought.asks_below.0)
+                    || (candidate.new.first.is_none() && sought.asks_below.1)
+                {
+                    DECIDED_BELOW
+                } else {
+                    "a name was found that both policies decide alike after all"
+                };
                 self.say(why, rules);
             } else {
                 self.say("which names these rules match takes more than a regular expression", rules);
@@ -166,11 +168,8 @@ impl Work<'_, '_> {
             && old.maybe.iter().zip(&new.maybe).all(|(old, new)| partner(old) == Some(*new))
     }
 
-    pub(super) fn search(
-        &mut self,
-        Sought { grammar, old, new, within, apart }: &Sought,
-        mut early: impl FnMut(&Candidate, &mut Self),
-    ) -> Search {
+    pub(super) fn search(&mut self, sought: &Sought, mut early: impl FnMut(&Candidate, &mut Self)) -> Search {
+        let Sought { grammar, old, new, within, apart: _, asks_below: _ } = sought;
         let mut met: HashMap<(Outcome, Outcome), usize> = HashMap::new();
         let mut candidates: Vec<Candidate> = Vec::new();
         let sets = std::mem::take(&mut self.sets);
@@ -179,7 +178,7 @@ impl Work<'_, '_> {
             let Ok([old, new]) = <[Outcome; 2]>::try_from(text.outcomes) else { return ControlFlow::Continue(()) };
             let known = met.entry((old.clone(), new.clone())).or_default();
             let sure = old.maybe.is_empty() && new.maybe.is_empty();
-            if *known >= if sure { 1 } else { TRIED } || !self.may_differ(&old, &new, apart) {
+            if *known >= if sure { 1 } else { TRIED } || !self.may_differ(&old, &new, sought) {
                 return ControlFlow::Continue(());
             }
             *known += 1;
@@ -193,20 +192,20 @@ impl Work<'_, '_> {
     }
 
     /// Whether the two outcomes could grant anything differently.
-    fn may_differ(&self, old: &Outcome, new: &Outcome, apart: &[usize]) -> bool {
+    fn may_differ(&self, old: &Outcome, new: &Outcome, Sought { apart, asks_below, .. }: &Sought) -> bool {
         if self.are_common(old, new, apart) {
-            return self.differs(old.first, new.first);
+            return self.differs(old.first, new.first, *asks_below);
         }
         let all = |outcome: &Outcome| -> Vec<Option<usize>> {
             outcome.maybe.iter().copied().map(Some).chain([outcome.first]).collect()
         };
         let news = all(new);
-        all(old).iter().any(|old| news.iter().any(|new| self.differs(*old, *new)))
+        all(old).iter().any(|old| news.iter().any(|new| self.differs(*old, *new, *asks_below)))
     }
 
-    fn differs(&self, old: Option<usize>, new: Option<usize>) -> bool {
-        let unknown = |rule: Option<usize>, below: Below| rule.is_none() && below == Below::SomebodyElse;
-        match (unknown(old, self.old.below), unknown(new, self.new.below)) {
+    fn differs(&self, old: Option<usize>, new: Option<usize>, asks_below: (bool, bool)) -> bool {
+        match (old.is_none() && asks_below.0, new.is_none() && asks_below.1) {
+            // The same one is asked the same, or it was said before that it is not.
             (true, true) => false,
             (true, false) | (false, true) => true,
             (false, false) => self.words.iter().any(|word| self.shift(old, new, word).is_some()),
@@ -234,7 +233,7 @@ impl Work<'_, '_> {
         let mut any = false;
         for asker in people {
             let decided = |world: &World<'_>, labels: &Option<Arc<LabelValues>>| match labels {
-                Some(labels) if world.serves(&place.service) => {
+                Some(labels) if world.serves(&place.kind, &place.service) => {
                     world.decide(&asker.name, labels, place, &candidate.name).map(|rule| (rule, world.below))
                 }
                 Some(_) | None => Ok((None, Below::Nothing)),
@@ -244,7 +243,7 @@ impl Work<'_, '_> {
             else {
                 continue;
             };
-            let unknown = |rule: Option<usize>, below: Below| rule.is_none() && below == Below::SomebodyElse;
+            let unknown = |rule: Option<usize>, below: Below| rule.is_none() && below.is_somebody();
             if unknown(old, old_below) || unknown(new, new_below) {
                 continue;
             }
@@ -268,6 +267,14 @@ impl Work<'_, '_> {
                     found(&row);
                     (row, HashSet::new())
                 });
+                // What was met first need not be the shortest: others are asked about other names.
+                if row.0.place.kind == place.kind && row.0.name.len() > candidate.name.len() {
+                    let labels = asker.new.clone().or_else(|| asker.old.clone());
+                    row.0.labels = labels.filter(|_| !asker.listed);
+                    row.0.account.clone_from(&asker.name);
+                    row.0.place.clone_from(place);
+                    row.0.name.clone_from(&candidate.name);
+                }
                 if asker.listed {
                     row.1.insert(asker.name.clone());
                 }

@@ -59,7 +59,7 @@ impl Asking<'_, '_> {
             sets.len() - 1
         });
         let grammar = if place.kind == OURS { Grammar::Ours } else { Grammar::Name };
-        let key = (live, sets);
+        let key = (grammar, live, sets);
         let search = match self.searches.get(&key) {
             Some(known) => Arc::clone(known),
             None => {
@@ -68,15 +68,15 @@ impl Asking<'_, '_> {
                 let mut hidden: BTreeSet<(usize, usize)> = BTreeSet::new();
                 let mut seen: HashSet<Vec<usize>> = HashSet::new();
                 let mut of_set: HashMap<usize, Vec<usize>> = HashMap::new();
-                for live in &key.0 {
+                for live in &key.1 {
                     of_set.entry(live.names).or_default().push(live.rule);
                 }
                 let within = within.map(|within| vec![within]);
                 let ended = outcomes(
                     grammar,
                     within.as_deref(),
-                    &[&key.0],
-                    &key.1,
+                    &[&key.1],
+                    &key.2,
                     self.still,
                     &mut |Decided { met: text, sets, outcomes }| {
                         for outcome in outcomes {

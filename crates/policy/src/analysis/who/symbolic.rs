@@ -6,14 +6,11 @@ use std::sync::Arc;
 
 use super::{Asking, Names, Symbolic, Wanted};
 use crate::analysis::grants;
-use crate::analysis::unlisted::{shortest, wanted};
+use crate::analysis::unlisted::{somebody, wanted};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
 use crate::rule::Rule;
 use crate::scope::OURS;
-
-/// The account that stands for any that cannot be listed.
-const SOMEBODY: &str = "somebody";
 
 impl Asking<'_, '_> {
     /// Accounts that cannot be listed: for each rule that grants it, one that has just what the rule asks for.
@@ -92,10 +89,8 @@ impl Asking<'_, '_> {
     /// Accounts and labels with which a rule could match the name: what stands in a placeholder is a piece of the name.
     fn candidates(&self, rule: &Rule, asked: &Wanted) -> Vec<(String, BTreeMap<String, BTreeSet<String>>)> {
         let wanted = wanted(rule, self.still);
-        let account = match rule.pattern(Field::Account) {
-            None => SOMEBODY.to_owned(),
-            Some(pattern) => shortest(pattern, self.still),
-        };
+        let listed = self.world.accounts.keys().map(String::as_str);
+        let account = somebody(rule.pattern(Field::Account), listed, self.still);
         let mut all = vec![(account.clone(), wanted.clone())];
         let Names::One(name) = &asked.names else { return all };
         let holes: BTreeSet<String> =
