@@ -18,6 +18,7 @@ mod sections;
 mod table;
 mod test;
 mod token;
+mod unseen;
 mod wholes;
 
 use std::ffi::OsStr;
