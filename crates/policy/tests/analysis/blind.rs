@@ -36,7 +36,7 @@ fn another_one_below_is_undecided_and_the_same_one_is_alike() {
     }
     let same = |old, new| found(&with(old, one), &with(new, one));
     assert!(told(&same(&list, &list)).is_empty() && same(&list, &list).undecided.is_empty());
-    assert_eq!(same(&list, &more).undecided[0].rules, [(Side::New, 0 + 1)]);
+    assert_eq!(same(&list, &more).undecided[0].rules, [(Side::New, 1)]);
     assert!(same(&total, &total).undecided.is_empty());
     // The same one is asked about other labels.
     let labelled = |team| World { below: one, ..world(&list, &[("alice", labels(&[("team", team)]))]) };
