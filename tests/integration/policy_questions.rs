@@ -140,7 +140,7 @@ async fn each_question_needs_its_own_word_and_what_is_wrong_is_said() {
         ("diff", json!({ "acl": [], "tests": [] }), "tests: there is no such key"),
         ("diff", json!({ "acl": [], "ip": "here" }), "ip: "),
         ("who-can", json!({ "action": "push" }), "resource: what it is done to is needed"),
-        ("who-can", json!({ "action": "PUSH", "resource": "repository:a" }), "resource: the action is none"),
+        ("who-can", json!({ "action": "PUSH", "resource": "repository:a" }), "action: this is no action"),
         ("who-can", json!({ "action": "push", "resource": "app" }), "resource: what it is done to names no type"),
         (
             "who-can",
