@@ -242,6 +242,14 @@ impl Default for Metrics {
     }
 }
 
+/// What becomes of the events of a registry.
+const EVENT_OUTCOMES: [&str; 4] = ["kept", "not_kept", "ignored", "unreadable"];
+/// What becomes of a sweep.
+const SWEEP_OUTCOMES: [&str; 2] = ["complete", "failed"];
+/// What becomes of what is to be deleted.
+const DELETION_OUTCOMES: [&str; 8] =
+    ["deleted", "was_gone", "siblings", "changed", "off", "too_many_tags", "still_there", "failed"];
+
 impl Metrics {
     /// Tells how many lines of the log were dropped, from now on.
     pub fn count_dropped_lines(&mut self, dropped: impl Fn() -> usize + Send + Sync + 'static) {
@@ -323,12 +331,25 @@ impl Metrics {
 
     /// Begins to count what comes of a registry's events and sweeps, at 0.
     pub fn expect_registry(&self, service: &str) {
-        for outcome in ["kept", "not_kept", "ignored", "unreadable"] {
+        for outcome in EVENT_OUTCOMES {
             self.events(service, outcome, 0);
         }
         drop(self.deletions.get_or_create(&of_registry(service, "deleted")));
-        for outcome in ["complete", "failed"] {
+        for outcome in SWEEP_OUTCOMES {
             drop(self.sweeps.get_or_create(&of_registry(service, outcome)));
+        }
+    }
+
+    /// Shows no more of a registry that is declared no more.
+    pub fn forget_registry(&self, service: &str) {
+        for outcome in EVENT_OUTCOMES {
+            self.registry_events.remove(&of_registry(service, outcome));
+        }
+        for outcome in DELETION_OUTCOMES {
+            self.deletions.remove(&of_registry(service, outcome));
+        }
+        for outcome in SWEEP_OUTCOMES {
+            self.sweeps.remove(&of_registry(service, outcome));
         }
     }
 

@@ -42,6 +42,17 @@ fn escape(text: &str, limit: usize) -> String {
     out
 }
 
+/// Whether a name looks like no other: something is seen of it, nothing stands in it that is not seen, and no space at its ends.
+pub(crate) fn is_plain_name(text: &str) -> bool {
+    // Letters of Hangul and Braille that are blank, and what changes the letter before, are none of the others' kinds.
+    let is_blank = |letter: char| {
+        matches!(letter, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0100}'..='\u{e01ef}')
+    };
+    let is_hidden = |letter: char| letter.is_control() || is_invisible(letter) || is_blank(letter);
+    !text.is_empty() && text.trim() == text && !text.contains(is_hidden)
+}
+
 /// Characters that are not seen, or turn the direction of what follows: two names could look the same in the log.
 fn is_invisible(letter: char) -> bool {
     matches!(letter,

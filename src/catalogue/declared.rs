@@ -59,7 +59,11 @@ impl Catalogue {
             }
             begun.ok()
         });
-        self.declared.store(Arc::new(Declared::from_known(registries, known.collect())));
+        let followed = Declared::from_known(registries, known.collect());
+        for gone in before.as_said.iter().filter(|own| registries.get(&own.service).is_none()) {
+            self.shared.metrics.forget_registry(&gone.service);
+        }
+        self.declared.store(Arc::new(followed));
     }
 
     /// Whether the records have something of a registry of this name, declared or not.

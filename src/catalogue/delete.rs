@@ -143,6 +143,15 @@ pub enum Emptied {
     },
 }
 
+/// Where deleting a repository stopped, in a few words.
+pub fn stopped_at(tag: &str, deleted: usize) -> String {
+    match deleted {
+        0 => format!("it stopped at {tag}, and nothing is deleted"),
+        1 => format!("it stopped at {tag}, and one tag is deleted"),
+        _ => format!("it stopped at {tag}, and {deleted} tags are deleted"),
+    }
+}
+
 /// Why it is not known what came of it.
 #[derive(Debug, thiserror::Error)]
 pub enum NotDeleted {

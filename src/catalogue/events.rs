@@ -191,6 +191,30 @@ pub(super) fn effect(event: &StoredEvent, heard: OffsetDateTime) -> Option<Effec
     })
 }
 
+/// So far may a registry's clock be ahead of ours.
+const AHEAD: time::Duration = time::Duration::minutes(5);
+
+impl Effect {
+    /// The same, at a moment that is not ahead of ours: of a registry whose clock was wrong for a while, nothing that comes later would
+    /// count until then.
+    pub(super) fn bounded(mut self, now: OffsetDateTime) -> Effect {
+        let micros = |moment: OffsetDateTime| i64::try_from(moment.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
+        let bound = |at: &mut Stamp| {
+            if at.0 > micros(now.saturating_add(AHEAD)) {
+                *at = Stamp(micros(now));
+            }
+        };
+        match &mut self {
+            Effect::Changes(change) => bound(&mut change.at),
+            Effect::Pulled(pull) => {
+                bound(&mut pull.first);
+                bound(&mut pull.last);
+            }
+        }
+        self
+    }
+}
+
 /// The enum is written as an object of one member, and read as nothing else.
 fn kept_of(text: &str) -> Option<Kept> {
     let value = json::unambiguous(text).ok()?;
@@ -230,6 +254,27 @@ mod tests {
 
     fn effects(events: &[Value]) -> Vec<Effect> {
         received(events).events.iter().map(|event| effect(event, OffsetDateTime::UNIX_EPOCH).unwrap()).collect()
+    }
+
+    /// A registry whose clock was in 2031 for a day says nothing that counts until then.
+    #[test]
+    fn a_moment_that_is_ahead_of_our_clock_is_bounded_by_it() {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let micros = |seconds: i64| Stamp((1_800_000_000 + seconds) * 1_000_000);
+        for (ahead, expected) in [(-7200, -7200), (0, 0), (60, 60), (301, 0), (100_000_000, 0)] {
+            let (at, repository) = (micros(ahead), "lib/x".to_owned());
+            let change = Change { repository: repository.clone(), at, what: What::RepositoryGone };
+            let bounded = Effect::Changes(change.clone()).bounded(now);
+            assert_eq!(bounded, Effect::Changes(Change { at: micros(expected), ..change }), "{ahead}");
+            let pull = |at| {
+                let (service, digest, account, address) = ("reg".to_owned(), digest("a"), String::new(), String::new());
+                let repository = repository.clone();
+                let pull =
+                    Pull { service, repository, digest, account, address, tag: None, first: at, last: at, heard: now };
+                Effect::Pulled(Box::new(pull))
+            };
+            assert_eq!(pull(at).bounded(now), pull(micros(expected)), "{ahead}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use lru::LruCache;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
-pub use delete::{Deleted, Emptied, MayDelete, NotDeleted, Seen, Siblings};
+pub use delete::{Deleted, Emptied, MayDelete, NotDeleted, Seen, Siblings, stopped_at};
 pub use details::{Details, Kind, NoDetails, Platform, Referrer};
 use listed::Listed;
 pub use listed::{Entry, Listing, Stretch, Substring};
@@ -124,7 +124,7 @@ struct Known {
 /// What is known of a registry, for people who wonder why something is not listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// When its last event came to this replica since it started.
+    /// When its last event came, to whichever replica. One that tells nothing is known to the replica that it came to.
     pub last_event: Option<OffsetDateTime>,
     /// How far its sweeps have come, and what went wrong last.
     pub sweep: Sweep,
@@ -198,7 +198,9 @@ impl Catalogue {
             return Ok(None);
         }
         let sweep = self.shared.records.sweep(service).await?;
-        let last_event = self.shared.last_events.lock().unwrap_or_else(PoisonError::into_inner).get(service).copied();
+        let kept = self.shared.records.last_event(service).await?;
+        let here = self.shared.last_events.lock().unwrap_or_else(PoisonError::into_inner).get(service).copied();
+        let last_event = kept.max(here);
         Ok(Some(Status { last_event, sweep, repositories: self.listing(service).len() }))
     }
 

@@ -112,7 +112,7 @@ impl Shared {
         let mut pulls: BTreeMap<[String; 5], Pull> = BTreeMap::new();
         for event in events {
             work.done.push((event.service.clone(), event.id.clone()));
-            match effect(event, now) {
+            match effect(event, now).map(|effect| effect.bounded(now)) {
                 Some(Effect::Changes(change)) => work.changes.push((event.service.clone(), change)),
                 Some(Effect::Pulled(pull)) => gather(&mut pulls, *pull),
                 None => self.metrics.events(&event.service, "unreadable", 1),

@@ -12,7 +12,7 @@ use crate::directory::Directory;
 use crate::identity::Account;
 use crate::management::{Fields, MemberKind, ToldMember, make};
 use crate::records::Logins;
-use crate::secrets::{Expires, Wanted};
+use crate::secrets::{Expires, NotMade, Wanted};
 use crate::shown::printable;
 
 /// What is done with entries of one kind.
@@ -49,6 +49,7 @@ pub(super) enum Command {
         said: Said,
     },
     /// Change one of the records; a list takes the place of the one before
+    #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true).args(["privileges", "groups", "primary_group", "quota", "responsibles", "publications", "app"]))]
     Change {
         /// The configuration file
         config: PathBuf,
@@ -161,7 +162,15 @@ pub(super) fn run_service(command: ServiceCommand) -> u8 {
                     return Err("there is no service of this name in the directory".to_owned());
                 }
                 let owner = access.look_up(&account, None).await.map_err(plain)?;
-                let made = lasting.make_service(owner, expires, now).await.map_err(token::plain)?;
+                let made = lasting.make_service(owner, expires, now).await;
+                let made = made.map_err(|refused| match refused {
+                    NotMade::BothSlots => format!(
+                        "the service {} has two living secrets already; list them with dockwarden token list, and revoke one with \
+                         dockwarden token revoke",
+                        printable(&account)
+                    ),
+                    other => token::plain(other),
+                })?;
                 Ok(token::hand_out(&made))
             })
         }

@@ -8,7 +8,8 @@ use settings::files::read_text;
 use time::OffsetDateTime;
 
 use super::members::{IN_THE_FILE, all, plain};
-use super::{DONE, FAILED, events_secret, members, mongo, say, shown};
+use super::repository::known;
+use super::{DONE, events_secret, members, mongo, say, shown};
 use crate::access::Decision;
 use crate::app::{App, Snapshot};
 use crate::catalogue::{Catalogue, Deleted, Seen, Siblings, Swept};
@@ -19,7 +20,7 @@ use crate::management::{Desk, RegistryFields, SERVICE, ToldDetails, ToldRegistry
 use crate::records::directory::{EntryAt, EntryKind};
 use crate::registries::{Registry, check_service};
 use crate::secrets::Wanted;
-use crate::shown::printable;
+use crate::shown::{is_plain_name, printable};
 
 /// How many tags are read at once.
 const PAGE: u32 = 1000;
@@ -64,6 +65,7 @@ pub(super) enum RegistryCommand {
         said: Said,
     },
     /// Change a registry of the records; a list takes the place of the one before
+    #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true).args(["url", "hosts", "ca_certificate", "restricted", "publications", "responsibles"]))]
     Change {
         /// The configuration file
         config: PathBuf,
@@ -210,6 +212,9 @@ fn run_registry(command: RegistryCommand) -> u8 {
             }
             RegistryCommand::Add { config, service, said } => {
                 check_service(&service)?;
+                if !is_plain_name(&service) {
+                    return Err("a registry's name has no characters that nobody sees".to_owned());
+                }
                 if service.eq_ignore_ascii_case(SERVICE) {
                     return Err(format!("{SERVICE} is what Dockwarden itself is called; choose another name"));
                 }
@@ -262,10 +267,11 @@ pub(super) fn run_tag(command: TagCommand) -> u8 {
     #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
     let now = OffsetDateTime::now_utc();
     mongo::run(async move {
-        let (said, status) = match command {
+        let said = match command {
             TagCommand::List { config, service, repository, json } => {
                 let app = open(config).await?;
                 let catalogue = catalogue(&app.snapshot())?;
+                known(&catalogue, &service, &repository).await?;
                 let mut all: Vec<ToldTag> = Vec::new();
                 loop {
                     let after = all.last().map(|last| last.name.clone());
@@ -275,31 +281,31 @@ pub(super) fn run_tag(command: TagCommand) -> u8 {
                     }
                     all.extend(page.iter().map(ToldTag::of));
                 }
-                (shown::list(&all, json)?, DONE)
+                shown::list(&all, json)?
             }
             TagCommand::Show { config, service, repository, tag, json } => {
                 let app = open(config).await?;
                 let details = catalogue(&app.snapshot())?.open_tag(&service, &repository, &tag).await;
                 let details = details.map_err(plain)?;
-                (shown::one(&ToldDetails::of(&tag, &details), json)?, DONE)
+                shown::one(&ToldDetails::of(&tag, &details), json)?
             }
             TagCommand::Delete { config, service, repository, tag, account, with } => {
                 let acting = Acting::open(config, &account).await?;
                 let siblings = (!with.is_empty()).then(|| Siblings(with.into_iter().collect::<BTreeSet<_>>()));
                 let seen = Seen { digest: None, siblings };
                 let deleted = acting.desk(now).delete_tag((&service, &repository), &tag, &seen).await.map_err(plain)?;
-                let status = match deleted {
-                    Deleted::Done { .. } | Deleted::WasGone => DONE,
+                let sentence = printable(&deleted.sentence());
+                match deleted {
+                    Deleted::Done { .. } | Deleted::WasGone => format!("{sentence}\n"),
                     Deleted::Siblings(_)
                     | Deleted::Changed { .. }
                     | Deleted::Off
                     | Deleted::TooManyTags
-                    | Deleted::StillThere => FAILED,
-                };
-                (format!("{}\n", printable(&deleted.sentence())), status)
+                    | Deleted::StillThere => return Err(sentence),
+                }
             }
         };
-        Ok(say(&said, status))
+        Ok(say(&said, DONE))
     })
 }
 

@@ -10,11 +10,12 @@ use time::OffsetDateTime;
 use super::members::{NO_DIRECTORY, plain};
 use super::registry::{Acting, NO_REGISTRY, catalogue, open};
 use super::{DONE, mongo, say, shown};
-use crate::app::App;
-use crate::catalogue::{Catalogue, Emptied, Listing, is_digest};
+use crate::app::{App, Snapshot};
+use crate::authn::LookUp;
+use crate::catalogue::{Catalogue, Emptied, Listing, is_digest, stopped_at};
 use crate::identity::Account;
 use crate::management::{Description, ToldCaller, ToldRepository, ToldUse};
-use crate::records::catalogue::{Mark, Pulled};
+use crate::records::catalogue::{Mark, Pulled, Repository};
 use crate::records::directory::EntryKind;
 use crate::shown::printable;
 
@@ -81,6 +82,7 @@ pub(super) enum Command {
         json: bool,
     },
     /// Say what a repository is, as somebody whom the rules let
+    #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true).args(["text", "official", "automated"]))]
     Describe {
         #[command(flatten)]
         place: Place,
@@ -130,6 +132,11 @@ pub(super) fn run(command: Command) -> u8 {
                 let mut names: Vec<Arc<str>> = listing.iter().map(|entry| Arc::clone(&entry.name)).collect();
                 if let Some(account) = account {
                     let account = Account::parse(&account).map_err(plain)?;
+                    if !is_somebody(&snapshot, &account).await? {
+                        return Err(
+                            "nobody knows an account of this name, neither the directory nor a backend".to_owned()
+                        );
+                    }
                     let who = &snapshot.access.member(&account, None).await.map_err(plain)?;
                     let viewer = crate::access::Viewer { who, address: None, service: &service, now };
                     names = snapshot.access.pullable(&viewer, names, usize::MAX).await.map_err(plain)?;
@@ -139,8 +146,8 @@ pub(super) fn run(command: Command) -> u8 {
             }
             Command::Show { config, service, name, json } => {
                 let app = open(config).await?;
-                let found = catalogue(&app.snapshot())?.repository(&service, &name).await.map_err(plain)?;
-                let found = found.ok_or("there is no repository of this name in the records")?;
+                let catalogue = catalogue(&app.snapshot())?;
+                let found = known(&catalogue, &service, &name).await?;
                 shown::one(&ToldRepository::of(&found, None), json)?
             }
             Command::Pulls { config, service, name, digest, json } => {
@@ -160,6 +167,11 @@ pub(super) fn run(command: Command) -> u8 {
                     Some(service) => vec![service],
                     None => catalogue.services(),
                 };
+                if let ([service], Pulled::Repository(name) | Pulled::Manifest { repository: name, .. }) =
+                    (services.as_slice(), &what)
+                {
+                    known(&catalogue, service, name).await?;
+                }
                 shown::list(&pulls(&catalogue, &services, &what).await?, json)?
             }
             Command::Pullers { place, json } => shown::list(&callers(place, &Action::Pull, now).await?, json)?,
@@ -178,7 +190,7 @@ pub(super) fn run(command: Command) -> u8 {
                     Emptied::WasGone => format!("repository {}: the registry has no tags of it\n", printable(&name)),
                     Emptied::Stopped { deleted, tag, by } => {
                         let (tag, why) = (printable(&tag), printable(&by.sentence()));
-                        return Err(format!("{why}; it stopped at {tag}, after {deleted} that are deleted"));
+                        return Err(format!("{why}; {}", stopped_at(&tag, deleted)));
                     }
                 }
             }
@@ -187,14 +199,22 @@ pub(super) fn run(command: Command) -> u8 {
     })
 }
 
+/// A repository that there is, or was.
+pub(super) async fn known(catalogue: &Catalogue, service: &str, name: &str) -> Result<Repository, String> {
+    if !catalogue.services().iter().any(|own| own == service) {
+        return Err(NO_REGISTRY.to_owned());
+    }
+    let found = catalogue.repository(service, name).await.map_err(plain)?;
+    found.ok_or_else(|| "there is no repository of this name in the records".to_owned())
+}
+
 /// The users and services of the directory that may do this with a repository.
 async fn callers(place: Place, action: &Action, now: OffsetDateTime) -> Result<Vec<ToldCaller>, String> {
     let Place { config, service, name } = place;
     let app = open(config).await?;
     let snapshot = app.snapshot();
-    if !catalogue(&snapshot)?.services().contains(&service) {
-        return Err(NO_REGISTRY.to_owned());
-    }
+    let catalogue = catalogue(&snapshot)?;
+    known(&catalogue, &service, &name).await?;
     let directory = snapshot.access.directory().ok_or(NO_DIRECTORY)?;
     let view = directory.view().map_err(|cause| format!("{cause:#}"))?;
     let users = view.users().iter().map(|own| (own.entry.name.clone(), EntryKind::User.as_str()));
@@ -204,6 +224,19 @@ async fn callers(place: Place, action: &Action, now: OffsetDateTime) -> Result<V
     let found = snapshot.access.who_may(accounts, action, (&service, &name), now).await.map_err(plain)?;
     let told = |account: Account| Some(ToldCaller { kind: kinds.get(&account)?, name: account.to_string() });
     Ok(found.into_iter().filter_map(told).collect())
+}
+
+/// Whether an account may be somebody's: of one that is known by a login alone, nobody can say that it is not.
+async fn is_somebody(snapshot: &Snapshot, account: &Account) -> Result<bool, String> {
+    let is_in_directory = match snapshot.access.directory() {
+        None => false,
+        Some(directory) => directory.view().map_err(|cause| format!("{cause:#}"))?.given(account).is_some(),
+    };
+    Ok(is_in_directory
+        || match snapshot.access.look_up(account, None).await.map_err(plain)? {
+            LookUp::Known(_) | LookUp::OnlyByLogin => true,
+            LookUp::Unknown => false,
+        })
 }
 
 /// Who pulled this from these registries.

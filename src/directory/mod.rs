@@ -80,7 +80,14 @@ impl Directory {
             return Ok(Arc::clone(kept));
         }
         let opened = Arc::new(Directory::open(settings)?);
-        if before.is_some() {
+        // Of the same records, what is known stays known: a change of the file alone does not wait for them.
+        let is_known = before.is_some_and(|before| match (&opened.place, &before.place) {
+            (Place::Records(reading), Place::Records(old)) if opened.settings.store == before.settings.store => {
+                reading.begin_with(old)
+            }
+            (Place::Records(_) | Place::File(_), Place::Records(_) | Place::File(_)) => false,
+        });
+        if before.is_some() && !is_known {
             let reading = async { tokio::time::timeout(REACH_WITHIN, opened.read_again()).await };
             let read = tokio::runtime::Handle::try_current()?.block_on(reading);
             read.context("no answer")?.context(NAME)?;

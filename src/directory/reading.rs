@@ -45,6 +45,8 @@ struct Shared {
     records: Arc<dyn Records>,
     file: Entries,
     in_use: ArcSwapOption<View>,
+    /// What of it the records had.
+    kept: ArcSwapOption<Kept>,
     /// When it was last known to be all there is, and of which version.
     seen: Mutex<Option<(Instant, Version)>>,
     alone: tokio::sync::Mutex<()>,
@@ -57,12 +59,21 @@ impl Reading {
             records,
             file,
             in_use: ArcSwapOption::empty(),
+            kept: ArcSwapOption::empty(),
             seen: Mutex::default(),
             alone: tokio::sync::Mutex::default(),
         });
         let reader = Arc::clone(&shared);
         let work = crate::background::spawn(async move { reader.keep_reading().await })?.abort_handle();
         Ok(Reading { shared, work })
+    }
+
+    /// Begins with what another reading of the same records had, which is as old as it was there; whether there was any.
+    pub(super) fn begin_with(&self, before: &Reading) -> bool {
+        let seen = *before.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((kept, (at, version))) = before.shared.kept.load_full().zip(seen) else { return false };
+        self.shared.put(kept, at, version);
+        true
     }
 
     /// What is in use.
@@ -142,19 +153,25 @@ impl Shared {
             let entries = self.all().await?;
             // Half of a change would take somebody out of one group and not yet into another.
             if self.records.directory_version().await? == before {
-                let view = View::from_both(&self.file, kept_from(entries));
-                let known = self.in_use.load();
-                let is_new = |remark: &&String| known.as_ref().is_none_or(|known| !known.remarks().contains(remark));
-                for remark in view.remarks().iter().filter(is_new) {
-                    warn!(reason = "directory_entry", source = NAME, "{remark}");
-                }
-                drop(known);
-                self.in_use.store(Some(Arc::new(view)));
-                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((began, before));
+                self.put(Arc::new(kept_from(entries)), began, before);
                 return Ok(());
             }
         }
         Err(Failure::Away { cause: "the directory changed while it was read".to_owned() })
+    }
+
+    /// Has this be in use, as the records had it then.
+    fn put(&self, kept: Arc<Kept>, at: Instant, version: Version) {
+        let view = View::from_both(&self.file, (*kept).clone());
+        let known = self.in_use.load();
+        let is_new = |remark: &&String| known.as_ref().is_none_or(|known| !known.remarks().contains(remark));
+        for remark in view.remarks().iter().filter(is_new) {
+            warn!(reason = "directory_entry", source = NAME, "{remark}");
+        }
+        drop(known);
+        self.kept.store(Some(kept));
+        self.in_use.store(Some(Arc::new(view)));
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, version));
     }
 
     async fn all(&self) -> Result<Vec<crate::records::directory::Entry>, Failure> {

@@ -14,6 +14,7 @@ use crate::authn::password::{PUBLISHED_HASH, PasswordHash};
 use crate::records;
 use crate::registries::{Declared, Networks, read_names};
 use crate::secrets::is_robots;
+use crate::shown::is_plain_name;
 
 /// The name of the section.
 pub const NAME: &str = "directory";
@@ -113,6 +114,11 @@ fn entries_of<'file, T>(
     };
     let read_one = |(name, entry): (&str, Field<'file>)| {
         let value = read(name, &entry, entry.section()?)?;
+        if !is_plain_name(name) {
+            let message = "this name has a space at its ends or characters that nobody sees, so another may look like it; call it \
+                           something else";
+            section.warn(entry.key_place(), key, message);
+        }
         Some(At { place: entry.key_place().clone(), value })
     };
     entries.into_iter().filter_map(read_one).collect()

@@ -17,7 +17,8 @@ use crate::directory::{Directory, Listed, NewEntry, Origin, View};
 use crate::identity::Account;
 use crate::records::directory::{EntryAt, EntryKind};
 use crate::records::{Failure, Logins, Version};
-use crate::secrets::Wanted;
+use crate::secrets::{Wanted, is_robots};
+use crate::shown::is_plain_name;
 
 /// So many of those that name an entry are told; the others are counted.
 const MOST_NAMING: usize = 100;
@@ -243,6 +244,9 @@ impl Fields {
                 if !is_service(&name) {
                     return Err(NotDone::Wrong("a service is called PATH@NODE, such as web@n1".to_owned()));
                 }
+                if is_robots(&name) {
+                    return Err(NotDone::Wrong("robots are called so, and no service has a secret as one".to_owned()));
+                }
                 NewEntry::Service(Service { name, app: String::new(), secrets: Vec::new(), made })
             }
             MemberKind::User => NewEntry::User(User {
@@ -276,8 +280,8 @@ impl Fields {
                 NewEntry::Group(Group { privileges, ..group })
             }
             NewEntry::App(app) => NewEntry::App(App {
-                responsibles: over(self.responsibles, app.responsibles),
-                publications: over(self.publications, app.publications),
+                responsibles: once_each(over(self.responsibles, app.responsibles)),
+                publications: once_each(over(self.publications, app.publications)),
                 ..app
             }),
             NewEntry::Service(service) => {
@@ -288,7 +292,7 @@ impl Fields {
                 NewEntry::Service(Service { app, ..service })
             }
             NewEntry::User(user) => {
-                let groups = over(self.groups, user.groups);
+                let groups = once_each(over(self.groups, user.groups));
                 let primary_group = over(wrapped(self.primary_group), user.primary_group);
                 if primary_group.as_ref().is_some_and(|primary| !groups.contains(primary)) {
                     let message = "the primary group is one of the groups, as it is written there";
@@ -656,6 +660,13 @@ pub(super) fn over<T: Default>(wanted: Wanted<T>, before: T) -> T {
     }
 }
 
+/// The same without what is named twice.
+pub(super) fn once_each(mut names: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
 fn wrapped<T>(wanted: Wanted<T>) -> Wanted<Option<T>> {
     match wanted {
         Wanted::Unsaid => Wanted::Unsaid,
@@ -677,12 +688,18 @@ fn privileges_over(wanted: Wanted<Vec<String>>, before: BTreeSet<Privilege>) -> 
 
 /// The name of a group or an app: what lists, logs and terminals can show.
 fn name_from(text: &str) -> Result<String, NotDone> {
-    match text.is_empty() || text.len() > LONGEST_NAME || text.contains(char::is_control) {
-        true => Err(NotDone::Wrong(format!("a name has 1 to {LONGEST_NAME} bytes, and no control characters"))),
-        false => Ok(text.to_owned()),
+    match text.len() <= LONGEST_NAME && is_plain_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(NotDone::Wrong(format!("a name has 1 to {LONGEST_NAME} bytes, {PLAIN}"))),
     }
 }
 
+/// What names are without: two of them would look alike.
+const PLAIN: &str = "no space at its ends, and no characters that nobody sees";
+
 fn account_from(text: &str) -> Result<Account, NotDone> {
+    if !is_plain_name(text) {
+        return Err(NotDone::Wrong(format!("a name has at least a letter, {PLAIN}")));
+    }
     Account::parse(text).map_err(|error| NotDone::Wrong(error.to_string()))
 }

@@ -6,7 +6,7 @@ use policy::pattern::LabelValue;
 use time::OffsetDateTime;
 use url::Url;
 
-use super::entries::over;
+use super::entries::{once_each, over};
 use super::told::{ToldRegistry, moment};
 use super::{Candidate, Desk, LOT, NotDone, Page, SERVICE, Sought, granted, ours};
 use crate::background;
@@ -20,6 +20,7 @@ use crate::records::directory::{EntryAt, EntryKind};
 use crate::records::{Failure, Version};
 use crate::registries::{MOST_HOSTS, Registry, Restriction, check_service, host_from, is_host, read_url, usual_hosts};
 use crate::secrets::Wanted;
+use crate::shown::is_plain_name;
 
 /// What is said of a registry that is declared or changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,6 +101,9 @@ impl Desk<'_> {
         // Nobody without an account declares anything: it counts for somebody's quota.
         let creator = self.who.account.as_ref().ok_or(NotDone::Missing)?;
         check_service(service).map_err(|message| NotDone::Wrong(message.to_owned()))?;
+        if !is_plain_name(service) {
+            return Err(NotDone::Wrong("a registry's name has no characters that nobody sees".to_owned()));
+        }
         if service.eq_ignore_ascii_case(SERVICE) {
             // A secret that is for Dockwarden's own API alone would be one for this registry, too, and so would a rule.
             return Err(NotDone::Wrong(format!("{SERVICE} is what Dockwarden itself is called; choose another name")));
@@ -282,7 +286,7 @@ impl RegistryFields {
             // Those of before, unless they were but what the address says.
             Wanted::Unsaid if before.hosts != usual_hosts(&before.service, &before.url) => before.hosts.clone(),
             Wanted::Unsaid | Wanted::Lifted => usual_hosts(&before.service, &url),
-            Wanted::Is(hosts) => hosts.iter().map(|host| host_from(host)).collect(),
+            Wanted::Is(hosts) => once_each(hosts.iter().map(|host| host_from(host)).collect()),
         };
         if hosts.is_empty() || hosts.len() > MOST_HOSTS || !hosts.iter().all(|host| is_host(host)) {
             return Err(NotDone::Wrong(format!(
@@ -294,8 +298,8 @@ impl RegistryFields {
             hosts,
             authorities: authorities.as_ref().map(read).transpose()?,
             restriction: self.restricted.map_or(before.restriction, Restriction::from_flag),
-            publications: over(self.publications, before.publications),
-            responsibles: over(self.responsibles, before.responsibles),
+            publications: once_each(over(self.publications, before.publications)),
+            responsibles: once_each(over(self.responsibles, before.responsibles)),
             service: before.service,
             events: before.events,
             declared: before.declared,

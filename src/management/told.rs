@@ -35,7 +35,7 @@ pub struct ToldRegistry {
     /// How many repositories with tags it has, where that is known; of one registry alone, as all that follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repositories: Option<usize>,
-    /// When its last event came, since the server started.
+    /// When its last event came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_event: Option<String>,
     /// When the last sweep began.

@@ -267,6 +267,11 @@ impl Complete {
     }
 }
 
+/// The id of what is kept of a registry's last event: no event has an empty one.
+pub(super) const LAST: &str = "";
+/// When that is done: never, so that it is not forgotten.
+pub(super) const NEVER_FORGOTTEN: i64 = -1;
+
 /// The right to do something that one replica does at a time, until it ends by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -297,6 +302,11 @@ pub struct Work {
 }
 
 impl Work {
+    /// The registries whose events they are.
+    pub(super) fn services(&self) -> BTreeSet<&str> {
+        self.done.iter().map(|(service, _)| service.as_str()).collect()
+    }
+
     /// The repositories that it changes, by registry and name.
     pub(super) fn touched(&self) -> BTreeSet<(&str, &str)> {
         self.changes.iter().map(|(service, change)| (service.as_str(), change.repository.as_str())).collect()
@@ -330,6 +340,12 @@ pub trait EventQueue: Send + Sync {
     /// # Errors
     /// [`Failure`].
     async fn work_off(&self, work: &Work, lease: &Lease, now: OffsetDateTime) -> Result<Leased, Failure>;
+
+    /// When an event of a registry was last worked on; `None` where none ever was.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    async fn last_event(&self, service: &str) -> Result<Option<OffsetDateTime>, Failure>;
 
     /// Forgets events that came before this moment and are done: how many.
     ///

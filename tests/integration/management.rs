@@ -552,3 +552,62 @@ async fn tags_that_are_searched_for_are_counted() {
         assert_eq!((&page["count"], &page["items"][0]["name"], &page["next"]), (&count, &first, &next), "{query}");
     }
 }
+
+/// Names that would look like others', and accounts that no secret could be made for, are not made; what is said twice is kept once.
+#[tokio::test]
+async fn names_that_look_like_others_are_not_made() {
+    let bed = administered().await;
+    let make = |place: &'static str, body: Value| {
+        let ask = send(&bed, "root", (Method::POST, place), &body);
+        async move { ask.send().await }
+    };
+    for name in ["   ", " dev", "dev ", "de\u{200b}v", "dev\u{202e}", "dev\u{fe0f}", "\u{3164}", "a\u{1}"] {
+        let group = make("/api/v1/groups", json!({ "name": name, "id": 77 })).await;
+        assert_eq!(refused(&group), (422, "not_changed".to_owned()), "{name:?}");
+    }
+    for name in ["we\u{200b}b@n1", "robot+x@n1"] {
+        let service = make("/api/v1/services", json!({ "name": name, "app": "web" })).await;
+        assert_eq!(refused(&service), (422, "not_changed".to_owned()), "{name:?}");
+    }
+    let app = make("/api/v1/apps", json!({ "name": "once", "id": 78, "publications": ["dev", "ops", "dev"] })).await;
+    assert_eq!((app.status, &app.json()["publications"]), (201, &json!(["dev", "ops"])), "{}", app.text());
+    let clash = make("/api/v1/groups", json!({ "name": "devs", "id": 10 })).await;
+    assert_eq!(refused(&clash), (409, "not_changed".to_owned()));
+    assert!(clash.text().contains("the group dev has this id already"), "{}", clash.text());
+}
+
+/// Whoever may not list what a name clashes with is not told what it is.
+#[tokio::test]
+async fn a_clash_names_what_the_asker_may_list() {
+    let rule = "acl:\n  - {match: {account: dan, type: dockwarden}, actions: [create]}\n";
+    let config = opensvc().replace("acl: []\n", rule);
+    let bed = Bed::with(&format!("{config}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n"));
+    crate::directory::ready(&bed).await;
+    let group = json!({ "name": "devs", "id": 10 });
+    let clash = send(&bed, "dan", (Method::POST, "/api/v1/groups"), &group).send().await;
+    assert_eq!(refused(&clash), (409, "not_changed".to_owned()));
+    assert!(!clash.text().contains("dev ") && clash.text().contains("is there already"), "{}", clash.text());
+}
+
+/// What deletes everything takes no parameter that it would not look at.
+#[tokio::test]
+async fn deleting_a_repository_has_no_parameters() {
+    let bed = bed().await;
+    let reply = bed.request(Method::DELETE, &format!("{}?tag=v1", repository("lib/x"))).by(person("cat")).send().await;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+}
+
+/// Of a registry that is declared no more, nothing is measured.
+#[tokio::test]
+async fn a_registry_that_is_removed_leaves_the_metrics() {
+    let bed = administered().await;
+    let measured = || async {
+        let text = bed.get("/metrics").send().await.ok().text();
+        text.lines().filter(|line| line.contains("\"third\"")).count()
+    };
+    let body = json!({ "service": "third", "url": "https://third.example.org" });
+    assert_eq!(send(&bed, "cat", (Method::POST, REGISTRIES), &body).send().await.status, 201);
+    assert!(measured().await > 5);
+    let gone = bed.request(Method::DELETE, &format!("{REGISTRIES}/third")).by(person("cat")).send().await;
+    assert_eq!((gone.status, measured().await), (204, 0));
+}

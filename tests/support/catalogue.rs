@@ -76,12 +76,19 @@ async fn events_are_kept_once_and_worked_on_by_the_holder(records: &dyn Records)
     let other = Work { changes: vec![(REG.to_owned(), push("not/mine", Some("v1"), "sha256:a", 1))], ..done.clone() };
     assert_eq!(records.work_off(&other, &lease("two"), at(3)).await.unwrap(), Leased::Elsewhere);
     assert_eq!(records.repository(REG, "not/mine").await.unwrap(), None, "nothing of it was done");
+    assert_eq!(records.last_event(REG).await.unwrap(), None, "none was worked on");
     assert_eq!(records.work_off(&done, &lease("one"), at(3)).await.unwrap(), Leased::Held);
+    assert_eq!(records.last_event(REG).await.unwrap(), Some(at(3)));
+    let empty = Work::default();
+    assert_eq!(records.work_off(&empty, &lease("one"), at(4)).await.unwrap(), Leased::Held);
     // The same event once more, after it was worked on.
     records.keep_events(&[event("1")], at(4)).await.unwrap();
     assert_eq!(records.waiting_events(10).await.unwrap(), [event("3")]);
     assert_eq!(records.forget_events(at(2)).await.unwrap(), 2);
     assert_eq!(records.waiting_events(10).await.unwrap(), [event("3")], "what waits is never forgotten");
+    records.forget_events(at(1000)).await.unwrap();
+    assert_eq!(records.last_event(REG).await.unwrap(), Some(at(3)), "nor when the last one was");
+    assert_eq!(records.last_event("other").await.unwrap(), None);
     assert_eq!(records.lease(&lease("two"), at(20), at(10)).await.unwrap(), Leased::Held, "it has ended");
     assert_eq!(records.lease(&lease("one"), at(20), at(11)).await.unwrap(), Leased::Elsewhere);
     records.give_back(&lease("one")).await.unwrap();

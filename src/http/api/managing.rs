@@ -365,6 +365,9 @@ impl Counter<'_> {
                 let change = self.json::<DescriptionChange>(PATCH)?.read();
                 ok(&desk.describe(first, name, change).await?)
             }
+            Managing::DeleteRepository if !self.query().is_empty() => {
+                Err(Refused::Request("deleting a repository has no parameters: all of its tags go".to_owned()))
+            }
             Managing::DeleteRepository => match desk.delete_repository(first, name).await? {
                 Emptied::Done(tags) => ok(&json!({ "outcome": "deleted", "tags": tags })),
                 Emptied::WasGone => ok(&json!({ "outcome": "was_gone", "tags": 0 })),

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use crate::access::Denied;
-use crate::catalogue::{Deleted, NotDeleted, NotSwept, Siblings};
+use crate::catalogue::{Deleted, NotDeleted, NotSwept, Siblings, stopped_at};
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
 use crate::directory::changing::NotChanged;
@@ -90,7 +90,7 @@ pub(in crate::http) enum Refused {
     #[error(transparent)]
     NotMade(#[from] NotMade),
     /// A tag was not deleted, and it is known why.
-    #[error("{}{}", deleted.sentence(), after.as_ref().map(|(count, tag)| format!("; it stopped at {tag}, after {count} that are deleted")).unwrap_or_default())]
+    #[error("{}{}", deleted.sentence(), after.as_ref().map(|(count, tag)| format!("; {}", stopped_at(tag, *count))).unwrap_or_default())]
     NotDeleted {
         /// What came of it.
         deleted: Deleted,

@@ -8,7 +8,7 @@ use super::account::quoted_if_needed;
 use super::area::{Area, Room, Turn};
 use super::frame::Problem;
 use super::sheet::{Cell, Copy, Sheet, Table, UNKNOWN, minute_of};
-use crate::catalogue::{Deleted, Emptied, Seen, Siblings};
+use crate::catalogue::{Deleted, Emptied, Seen, Siblings, stopped_at};
 use crate::management::{NotDone, Placed, ToldCaller, ToldTag};
 
 /// Whether the asker may do this there.
@@ -184,7 +184,7 @@ impl Room<'_> {
             (None, Turn::Sent) => match self.desk.delete_repository(service, name).await? {
                 Emptied::Done(_) | Emptied::WasGone => self.on_to(Area::Repositories, &[]),
                 Emptied::Stopped { deleted, tag, by } => {
-                    let alert = format!("{}; it stopped at {tag}, after {deleted} that are deleted", by.sentence());
+                    let alert = format!("{}; {}", by.sentence(), stopped_at(&tag, deleted));
                     Ok(self.show_as(status_of(&by), Sheet { alert: Some(alert), ..self.all_of(&found) }))
                 }
             },

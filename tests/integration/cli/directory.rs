@@ -133,3 +133,40 @@ async fn an_import_that_clashes_makes_nothing_and_a_dry_run_says_so() {
     directory.read_again().await.unwrap();
     assert!(directory.view().unwrap().user("ann").is_none(), "all or nothing");
 }
+
+/// What changes nothing, or is about what there is not, is no success.
+#[tokio::test]
+async fn commands_say_what_there_is_not() {
+    let text = opensvc().replace("http://127.0.0.1:5000", "https://1.1.1.1");
+    let (_folder, file) = configured(&format!("{text}records: {{sqlite: $DIR/dockwarden.db}}\n"));
+    for arguments in [
+        &["group", "change", &file, "dev"][..],
+        &["registry", "change", &file, "reg"],
+        &["repository", "describe", &file, "reg", "lib/x", "--account", "cat"],
+    ] {
+        let changed = run(arguments);
+        assert_eq!((changed.code, changed.out.as_str()), (2, ""), "{arguments:?}: {}", changed.err);
+    }
+    for (arguments, said) in [
+        (&["tag", "list", &file, "none", "lib/x"][..], "there is no registry of this name"),
+        (&["tag", "list", &file, "reg", "lib/none"], "there is no repository of this name"),
+        (&["repository", "pulls", &file, "reg", "lib/none"], "there is no repository of this name"),
+        (&["repository", "pullers", &file, "reg", "lib/none"], "there is no repository of this name"),
+        (&["repository", "list", &file, "reg", "--account", "nobody"], "nobody knows an account of this name"),
+    ] {
+        let listed = run(arguments);
+        assert_eq!((listed.code, listed.out.as_str()), (1, ""), "{arguments:?}");
+        assert!(listed.err.contains(said), "{arguments:?}: {}", listed.err);
+    }
+    assert_eq!(run(["repository", "list", &file, "reg", "--account", "eve"]).code, 0);
+    let service = ["service", "add", &file, "shop@n1", "--app", "web"];
+    assert_eq!(run(service).code, 0);
+    let secret = || run(["service", "secret", &file, "shop@n1", "--expires", "never"]);
+    assert_eq!((secret().code, secret().code), (0, 0));
+    let third = secret();
+    assert_eq!(third.code, 1);
+    assert!(third.err.contains("the service shop@n1 has two living secrets already"), "{}", third.err);
+    let odd = configured("directory: {groups: {\"dev \": {id: 1}}}\nusers: {}\nacl: []\n");
+    let checked = run(["check", &odd.1]);
+    assert!(checked.out.contains("another may look like it"), "{}{}", checked.out, checked.err);
+}

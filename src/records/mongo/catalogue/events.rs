@@ -8,7 +8,8 @@ use super::{REPOSITORIES, TAGS, at, key, unknown_before};
 use crate::mongo::all;
 use crate::records::Failure;
 use crate::records::catalogue::{
-    Change, EventQueue, Lease, Leased, Leases, Pull, Pulled, Pulls, Stamp, StoredEvent, What, Work,
+    Change, EventQueue, LAST, Lease, Leased, Leases, NEVER_FORGOTTEN, Pull, Pulled, Pulls, Stamp, StoredEvent, What,
+    Work,
 };
 use crate::records::mongo::MongoRecords;
 use crate::records::mongo::documents::{integer, odd, optional_integer, optional_text, text};
@@ -199,7 +200,18 @@ impl EventQueue for MongoRecords {
         let ids: Vec<String> = work.done.iter().map(|(service, id)| key(&[service, id])).collect();
         let done = doc! { "$set": { "done": at, "document": "" } };
         self.update(EVENTS, doc! { "_id": { "$in": ids } }, done).await?;
+        // Beside the events themselves, which are forgotten: one a registry, however many there were.
+        for service in work.services() {
+            let set = doc! { "service": service, "id": LAST, "came": at, "done": NEVER_FORGOTTEN, "document": "" };
+            self.upsert(EVENTS, doc! { "_id": key(&[service, LAST]) }, doc! { "$set": set }).await?;
+        }
         Ok(Leased::Held)
+    }
+
+    async fn last_event(&self, service: &str) -> Result<Option<OffsetDateTime>, Failure> {
+        let filter = doc! { "_id": key(&[service, LAST]) };
+        let found = self.some(EVENTS, filter, doc! { "_id": 1 }, 1).await?;
+        found.first().map_or(Ok(None), |found| at(found, "came", EVENTS))
     }
 
     async fn forget_events(&self, came_before: OffsetDateTime) -> Result<u64, Failure> {

@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 use super::{at, count_tags, next_seq, odd};
 use crate::records::Failure;
 use crate::records::catalogue::{
-    Change, EventQueue, Lease, Leased, Leases, Pull, Pulled, Pulls, Stamp, StoredEvent, What, Work,
+    Change, EventQueue, LAST, Lease, Leased, Leases, NEVER_FORGOTTEN, Pull, Pulled, Pulls, Stamp, StoredEvent, What,
+    Work,
 };
 use crate::records::row::milliseconds;
 use crate::records::sql::SqlRecords;
@@ -200,14 +201,28 @@ impl EventQueue for SqlRecords {
                 .iter()
                 .map(|(service, id)| Step::any(done, vec![service.as_str().into(), id.as_str().into(), now.into()])),
         );
+        // Beside the events themselves, which are forgotten: one a registry, however many there were.
+        let last = "INSERT INTO dockwarden_events (service, id, came, done, document) VALUES ($1, $2, $3, $4, '') \
+                    ON CONFLICT (service, id) DO UPDATE SET came = excluded.came WHERE dockwarden_events.came < excluded.came";
+        steps.extend(
+            work.services()
+                .into_iter()
+                .map(|service| Step::any(last, vec![service.into(), LAST.into(), now.into(), NEVER_FORGOTTEN.into()])),
+        );
         Ok(match self.write(&steps).await? {
             Written::Applied(_) => Leased::Held,
             Written::Unmet { .. } | Written::Duplicate { .. } => Leased::Elsewhere,
         })
     }
 
+    async fn last_event(&self, service: &str) -> Result<Option<OffsetDateTime>, Failure> {
+        let sql = "SELECT came FROM dockwarden_events WHERE service = $1 AND id = $2";
+        let rows = self.read(sql, &[service.into(), LAST.into()]).await?;
+        rows.first().map_or(Ok(None), |row| at(row, 0))
+    }
+
     async fn forget_events(&self, came_before: OffsetDateTime) -> Result<u64, Failure> {
-        self.deleted("DELETE FROM dockwarden_events WHERE done IS NOT NULL AND came < $1", came_before).await
+        self.deleted("DELETE FROM dockwarden_events WHERE done >= 0 AND came < $1", came_before).await
     }
 }
 
