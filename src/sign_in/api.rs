@@ -12,7 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::settings::ProviderSettings;
-use super::web::{Reply, Web, shown};
+use super::web::{NoWord, Reply, Web, shown};
 use crate::backend::sign_in::Flow;
 use crate::json;
 use crate::secret::Secret;
@@ -84,7 +84,7 @@ async fn user(web: &Web, address: &Url, token: &Secret, name: &str) -> anyhow::R
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED => return Ok(None),
         // 403 is a limit on questions, and nobody's absence.
-        status => anyhow::bail!("{} answers with status {}", shown(address), status.as_u16()),
+        status => return Err(NoWord { address: shown(address), status }.into()),
     }
     let read: Option<serde_json::Map<String, Value>> = json::object(&body).ok();
     let found = read.and_then(|user| {

@@ -19,6 +19,7 @@ use super::person::{Document, State};
 use super::provider::Provider;
 use super::settings::{ProviderSettings, Settings};
 use super::token_db::{Redis, TokenDb};
+use super::web::NoWord;
 use crate::backend::sign_in::{Answer, Flow, NotSignedIn, SignIn, SignedIn, Way};
 use crate::backend::{Authenticator, Configured, Facts, Opened};
 use crate::breaker::Passage;
@@ -363,15 +364,16 @@ impl Inner {
                 let gone = Document { state: State::Gone, credential, old_password, checked, ..kept };
                 (claim.account.clone(), gone)
             }
-            Ok(Err(refused)) => {
-                self.away(provider, &refused.to_string());
-                self.put(claim, &claim.account, &kept).await?;
-                return self.last_word(claim, &kept, now);
-            }
+            Ok(Err(refused)) => return self.no_word(claim, kept, &refused.to_string(), now).await,
             Err(cause) => {
-                self.away(provider, &format!("{cause:#}"));
-                self.put(claim, &claim.account, &kept).await?;
-                return self.last_word(claim, &kept, now);
+                return match cause.downcast_ref::<NoWord>().is_some_and(|reply| !reply.is_of_everybody()) {
+                    true => self.no_word(claim, kept, &format!("{cause:#}"), now).await,
+                    false => {
+                        self.away(provider, &format!("{cause:#}"));
+                        self.put(claim, &claim.account, &kept).await?;
+                        self.last_word(claim, &kept, now)
+                    }
+                };
             }
         };
         self.put(claim, &account, &document).await?;
@@ -381,6 +383,28 @@ impl Inner {
             true => Ok(self.identity(&person, &document).map_or(LookUp::Unknown, LookUp::Known)),
             false => Ok(LookUp::Unknown),
         }
+    }
+
+    /// A provider that answers and says nothing of this person is there for everybody else: whoever is removed there, and goes on trying,
+    /// must not lock out the others. So only this person is left alone for a moment.
+    async fn no_word(
+        &self,
+        claim: &Person,
+        kept: Document,
+        cause: &str,
+        now: OffsetDateTime,
+    ) -> anyhow::Result<LookUp> {
+        warn!(
+            reason = "sign_in_away",
+            backend = self.section,
+            account = claim.account.as_str(),
+            cause,
+            "a provider does not say who this person is now; its last word counts for the time of grace, and then their logins are answered with 503"
+        );
+        let pause = i64::try_from(FAILED_AGAIN.as_secs()).unwrap_or(0);
+        let kept = Document { asked_until: Some(now.unix_timestamp().saturating_add(pause)), ..kept };
+        self.put(claim, &claim.account, &kept).await?;
+        self.last_word(claim, &kept, now)
     }
 
     fn away(&self, provider: &Asked, cause: &str) {

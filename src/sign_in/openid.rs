@@ -20,7 +20,7 @@ use self::discovery::{Discovered, Discovery};
 use self::id_token::Expected;
 use super::found::{Before, Found, MOST_VALUES, Refused};
 use super::settings::{Dialect, OpenIdSettings, ProviderSettings};
-use super::web::{Reply, Web, basic, shown};
+use super::web::{NoWord, Reply, Web, basic, shown};
 use crate::backend::sign_in::Flow;
 use crate::json;
 use crate::secret::Secret;
@@ -52,6 +52,16 @@ struct Tokens {
 #[derive(Deserialize)]
 struct TokenError {
     error: String,
+    error_description: Option<String>,
+}
+
+impl TokenError {
+    /// Whether it means `invalid_grant`: dex says otherwise that a refresh token is unknown, taken back or used.
+    fn is_about_the_grant(&self) -> bool {
+        let of_dex =
+            || self.error_description.as_deref().is_some_and(|text| text.starts_with("Refresh token is invalid"));
+        self.error == "invalid_grant" || (self.error == "invalid_request" && of_dex())
+    }
 }
 
 impl OpenId {
@@ -184,13 +194,13 @@ impl OpenId {
             let read: Option<Tokens> = json::object(&reply.body).ok();
             return read.map(Some).with_context(|| format!("{} answers with no tokens", shown(&at.token)));
         }
-        let error = json::object::<TokenError>(&reply.body).ok().map(|read| read.error);
-        match error.as_deref() {
-            Some("invalid_grant") => Ok(None),
-            Some("invalid_client" | "unauthorized_client") => {
+        let error = json::object::<TokenError>(&reply.body).ok();
+        match error {
+            Some(error) if error.is_about_the_grant() => Ok(None),
+            Some(error) if ["invalid_client", "unauthorized_client"].contains(&error.error.as_str()) => {
                 anyhow::bail!("{} does not take client_id and client_secret", shown(&at.token))
             }
-            Some(_) | None => anyhow::bail!("{} answers with status {}", shown(&at.token), reply.status.as_u16()),
+            Some(_) | None => Err(NoWord { address: shown(&at.token), status: reply.status }.into()),
         }
     }
 

@@ -35,6 +35,27 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
+/// A provider answered, and did not say who it was asked about: it may be there for everybody else.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{address} answers with status {}", .status.as_u16())]
+pub(super) struct NoWord {
+    pub(super) address: String,
+    pub(super) status: StatusCode,
+}
+
+impl NoWord {
+    /// Whether the status is of a server that is away, or has too much to do, whoever is asked about.
+    pub(super) fn is_of_everybody(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        )
+    }
+}
+
 impl Web {
     /// Asks nothing yet. Each question may take so long.
     ///

@@ -240,7 +240,10 @@ fn ways(page: &str) -> BTreeSet<String> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for hidden in form.split("type=\"hidden\" name=\"").skip(1) {
             let (name, rest) = hidden.split_once("\" value=\"").unwrap();
-            query.append_pair(name, &unescaped(rest.split('"').next().unwrap()));
+            // Another one each time, which an address does not need.
+            if name != "once" {
+                query.append_pair(name, &unescaped(rest.split('"').next().unwrap()));
+            }
         }
         ways.insert(format!("{}?{}", unescaped(action), query.finish()));
     }

@@ -287,7 +287,11 @@ async fn a_robots_secret_is_made_shown_once_renewed_and_revoked() {
         assert_eq!(reply.status, status, "{wrong}: {}", reply.text());
         assert!(!reply.text().contains("id=\"secret\""), "{wrong}");
     }
-    let renewed = shown(&cat.post("/secrets/renew", &format!("id={id}&expires=30d")).await.ok().text());
+    let form = cat.get(&format!("/secrets/renew?id={id}")).await.ok().text();
+    let once = form.split("name=\"once\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let renew = format!("id={id}&once={once}&expires=30d");
+    let renewed = shown(&cat.post("/secrets/renew", &renew).await.ok().text());
+    assert_eq!(cat.post("/secrets/renew", &renew).await.status, 412, "a browser that goes back sends it once more");
     assert_eq!(login(&bed, "robot+ci-web", &renewed).await, 200);
     assert_eq!(login(&bed, "robot+ci-web", &secret).await, 200, "a robot's younger secret goes on");
     assert_eq!(cat.post("/secrets/revoke", &format!("id={id}")).await.status, 303);

@@ -1,5 +1,7 @@
 //! My account: docker passwords by machine and end, shown once, listed with their last use, and revoked.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
@@ -25,6 +27,7 @@ const NEW_LIFE: u64 = 60;
 /// The ends that may be chosen, in days, and which is at first.
 const ENDS: [(u32, &str); 4] = [(7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year")];
 const USUAL_END: u32 = 90;
+const DAY: u64 = 24 * 3600;
 /// How many passwords are shown at once, and in how many bytes.
 const PAGE: u32 = 50;
 const BYTES: usize = 40_000;
@@ -40,8 +43,30 @@ struct AccountPage<'page> {
     passwords: Vec<Row>,
     /// Where the next page of them is.
     next: Option<String>,
-    ends: [(u32, &'static str); 4],
+    ends: Vec<(u32, String)>,
     usual: u32,
+}
+
+/// How many whole days a secret may live here; at least one, which is cut where that is too long.
+fn most_days(longest: Option<Duration>) -> u32 {
+    longest.map_or(u32::MAX, |longest| u32::try_from(longest.as_secs() / DAY).unwrap_or(u32::MAX).max(1))
+}
+
+/// The end that is chosen at first, in days.
+pub(super) fn usual_end(longest: Option<Duration>) -> u32 {
+    USUAL_END.min(most_days(longest))
+}
+
+/// The ends that may be chosen: those of the usual ones that a secret may live to, and the last that it may, if that comes before.
+fn ends(longest: Option<Duration>) -> Vec<(u32, String)> {
+    let most = most_days(longest);
+    let mut ends: Vec<_> =
+        ENDS.into_iter().filter(|(days, _)| *days <= most).map(|(days, said)| (days, said.to_owned())).collect();
+    let is_last = ENDS.into_iter().all(|(days, _)| days != most) && ENDS.into_iter().any(|(days, _)| days > most);
+    if is_last {
+        ends.push((most, if most == 1 { "1 day".to_owned() } else { format!("{most} days") }));
+    }
+    ends
 }
 
 /// A password that is shown once.
@@ -88,7 +113,9 @@ impl Desk<'_, '_> {
         let after = asked.field("after").map(|text| id_from(text).ok_or(Problem::Nothing)).transpose()?;
         let (passwords, next) = self.passwords(&account, after.as_ref()).await?;
         let frame = Frame { nav: self.nav_of(&who).await, here: "/account", ..Frame::of(self.prefix, Some(&account)) };
-        let shown = AccountPage { frame: &frame, new, passwords, next, ends: ENDS, usual: USUAL_END };
+        let longest = self.lasting.settings().longest;
+        let (ends, usual) = (ends(longest), usual_end(longest));
+        let shown = AccountPage { frame: &frame, new, passwords, next, ends, usual };
         let mut response = page(StatusCode::OK, &shown);
         let gone = sealed.map(|_| set_cookie(self.prefix, NEW, "", 0));
         for line in [renewed, gone].into_iter().flatten() {
@@ -134,11 +161,13 @@ impl Desk<'_, '_> {
             return Ok(self.to("/sign-in", &[]));
         };
         let days: Option<u32> = form.field("days").and_then(|days| days.parse().ok());
-        let days = days.filter(|days| ENDS.iter().any(|(own, _)| own == days));
+        let longest = self.lasting.settings().longest;
+        let days = days.filter(|days| ends(longest).iter().any(|(own, _)| own == days));
         let days = days.ok_or(Problem::Field { field: "Good for", wanted: "choose one of those that the form has" })?;
+        let life = Duration::from_secs(u64::from(days).saturating_mul(DAY));
         let new = New {
             name: form.field("name").unwrap_or_default().trim().to_owned(),
-            expires: Some(Expires::In(std::time::Duration::from_secs(u64::from(days) * 24 * 3600))),
+            expires: Some(Expires::In(longest.map_or(life, |longest| longest.min(life)))),
             limits: form.field("pull_only").map_or_else(Limits::default, |_| pull_only()),
             maker: Some(account.clone()),
         };
@@ -159,7 +188,7 @@ impl Desk<'_, '_> {
         let Some(SignedIn { account, .. }) = self.or_sign_in(headers).await? else {
             return Ok(self.to("/sign-in", &[]));
         };
-        let id = SecretId(id.ok_or(Problem::Nothing)?.into());
+        let id = id.and_then(id_from).ok_or(Problem::Nothing)?;
         let found = self.lasting.shown(&id, self.now).await.map_err(|cause| Problem::Unavailable(cause.into()))?;
         let (kept, _) = found.ok_or(Problem::Nothing)?;
         let is_own = crate::secrets::account_of(&kept.owner).is_ok_and(|owner| owner == account);
@@ -257,6 +286,22 @@ mod tests {
             ("o'b`$(id)", Some("$(id)"), r"docker login -u 'o'\''b`$(id)' --password-stdin '$(id)'"),
         ] {
             assert_eq!(login_line(account, registry), expected);
+        }
+    }
+
+    #[test]
+    fn the_form_has_no_end_that_would_be_refused() {
+        for (hours, expected, usual) in [
+            (None, &[7, 30, 90, 365][..], 90),
+            (Some(30 * 24), &[7, 30], 30),
+            (Some(60 * 24), &[7, 30, 60], 60),
+            (Some(3 * 24), &[3], 3),
+            (Some(12), &[1], 1),
+            (Some(400 * 24), &[7, 30, 90, 365], 90),
+        ] {
+            let longest = hours.map(|hours: u64| Duration::from_secs(hours * 3600));
+            let days: Vec<u32> = ends(longest).into_iter().map(|(days, _)| days).collect();
+            assert_eq!((days.as_slice(), usual_end(longest)), (expected, usual), "{hours:?} hours");
         }
     }
 }

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use axum::response::Response;
 
-use super::account::{login_line, registry};
+use super::account::{login_line, registry, usual_end};
 use super::area::{Area, Room, SOME_ROBOT, Turn};
 use super::frame::Problem;
 use super::sheet::{Cell, Copy, Input, Link, Sheet, Table, UNKNOWN, fitting, minute_of};
+use super::sign_in::use_up;
 use crate::http::api::{Admitted, Refused, SecretsDesk, id_from};
 use crate::identity::Account;
+use crate::management::NotDone;
+use crate::random;
 use crate::records::{Kept, Limits, Owner, SecretId, Whose};
 use crate::secrets::{
     Expires, LimitTexts, Made, New, NotMade, State, TokenAction, Told, Wanted, account_of, robot_account, robot_name,
@@ -21,8 +24,6 @@ use crate::secrets::{
 const LOOKED_AT: u32 = 50;
 /// The bytes of a table.
 const BYTES: usize = 45_000;
-/// The end that a form has at first.
-const USUAL_END: &str = "90d";
 
 fn owner_of(told: &Told) -> String {
     match (&told.robot, &told.account) {
@@ -218,7 +219,7 @@ impl Room<'_> {
                 ];
                 let own = [
                     Input::needed("name", "Name of the secret", ""),
-                    Input::needed("expires", "Good for, such as 90d, or until 2027-01-31", USUAL_END),
+                    Input::needed("expires", "Good for, such as 90d, or until 2027-01-31", self.usual_end()),
                     Input::lines("allow", "Only these scopes, such as repository:team/*:pull, one a line", &[]),
                     Input::lines("from", "Only from these networks, one a line", &[]),
                     Input::lines("services", "Only for these services, one a line", &[]),
@@ -361,6 +362,12 @@ impl Room<'_> {
         self.show(Sheet { title, links, facts: facts(&told), ..Sheet::default() })
     }
 
+    /// How long a secret is good where nobody says otherwise.
+    fn usual_end(&self) -> String {
+        let lasting = self.visit.snapshot.access.lasting();
+        format!("{}d", usual_end(lasting.and_then(|lasting| lasting.settings().longest)))
+    }
+
     /// Asks until when a secret is to be made anew, and does.
     pub(super) async fn renew_secret(&self) -> Result<Response, Problem> {
         let id = self.id()?;
@@ -369,9 +376,12 @@ impl Room<'_> {
         match self.turn {
             Turn::Shown => {
                 let told = Told::of(&kept, state);
-                let form = self.form("Make it anew", Area::RenewSecret, "Renew it", vec![("id", told.id.clone())]);
+                let once = random::bytes::<16>().map_err(|cause| Problem::Unavailable(cause.into()))?;
+                let once: String = once.iter().map(|byte| format!("{byte:02x}")).collect();
+                let hidden = vec![("id", told.id.clone()), ("once", once)];
+                let form = self.form("Make it anew", Area::RenewSecret, "Renew it", hidden);
                 let end = "Good for, such as 90d, or until 2027-01-31";
-                let forms = vec![self.form_with(form, vec![Input::needed("expires", end, USUAL_END)])];
+                let forms = vec![self.form_with(form, vec![Input::needed("expires", end, self.usual_end())])];
                 let links = self.about(&kept).await?;
                 let title = format!("Renew {} of {}?", told.name, owner_of(&told));
                 self.show(Sheet { title, links, facts: facts(&told), forms, ..Sheet::default() })
@@ -382,6 +392,15 @@ impl Room<'_> {
                     Owner::Account { account, .. } => Some(desk.look_up(account).await?),
                     Owner::Robot { .. } | Owner::Workload { .. } => None,
                 };
+                // Sent once more by a browser that goes back, it would end the secret that is still in use.
+                let missing = Problem::Field { field: "once", wanted: "send the form that the page has" };
+                let once = self.said("once").ok_or(missing)?;
+                let used = ("renew", once);
+                match use_up(self.visit, &desk.lasting, used, time::Duration::DAY, self.desk.now).await {
+                    Ok(()) => {}
+                    Err(Problem::Flow(_)) => return Err(Problem::NotDone(NotDone::Changed)),
+                    Err(problem) => return Err(problem),
+                }
                 let made = desk.lasting.renew(&id, owner, expires, self.desk.now).await?;
                 desk.log(&made.kept, "a secret was renewed");
                 self.hand_out(&made).await

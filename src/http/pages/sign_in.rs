@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use time::OffsetDateTime;
 use tracing::info;
 
 use super::flow::{self, Flow};
@@ -18,8 +19,10 @@ use crate::authn::{Credentials, Method};
 use crate::backend::sign_in::{Answer, Flow as Asked, NotSignedIn, SignIn, SignedIn};
 use crate::digest::sha256;
 use crate::http::credentials;
+use crate::http::visit::Visit;
 use crate::records::Presented;
 use crate::secret::Secret;
+use crate::secrets::Lasting;
 
 /// How much longer than a sign-in lasts its end is remembered, by any replica's clock.
 const CLOCKS_APART: time::Duration = time::Duration::minutes(5);
@@ -156,15 +159,8 @@ impl Desk<'_, '_> {
     ///
     /// # Errors
     /// It was used before, or nobody can tell.
-    pub(super) async fn use_up(&self, (what, text): (&str, &str), life: time::Duration) -> Result<(), Problem> {
-        let from = crate::client_network::ClientNetwork::of(self.visit.asker.address);
-        let client = self.visit.snapshot.access.attempts().client(from);
-        let over = self.now.saturating_add(life).saturating_add(CLOCKS_APART);
-        let hash = Desk::used_up((what, text));
-        match self.lasting.use_up((&hash, over), client, self.now).await.map_err(Problem::Unavailable)? {
-            Presented::First => Ok(()),
-            Presented::Again => Err(Problem::Flow(Cow::Borrowed("it was finished already; begin once more"))),
-        }
+    pub(super) async fn use_up(&self, used: (&str, &str), life: time::Duration) -> Result<(), Problem> {
+        use_up(self.visit, &self.lasting, used, life, self.now).await
     }
 
     /// By which the records know something that may be used once.
@@ -213,4 +209,21 @@ impl Desk<'_, '_> {
 /// A provider's code of an error, as far as it is one (RFC 6749, section 4.1.2.1): whoever sends somebody here writes it.
 fn shown_code(code: &str) -> String {
     code.chars().filter(|letter| !letter.is_control()).take(LONGEST_CODE).collect()
+}
+
+/// Takes note that something was used that may be used once, as [`Desk::use_up`] does.
+pub(super) async fn use_up(
+    visit: &Visit<'_>,
+    lasting: &Lasting,
+    used: (&str, &str),
+    life: time::Duration,
+    now: OffsetDateTime,
+) -> Result<(), Problem> {
+    let from = crate::client_network::ClientNetwork::of(visit.asker.address);
+    let client = visit.snapshot.access.attempts().client(from);
+    let over = now.saturating_add(life).saturating_add(CLOCKS_APART);
+    match lasting.use_up((&Desk::used_up(used), over), client, now).await.map_err(Problem::Unavailable)? {
+        Presented::First => Ok(()),
+        Presented::Again => Err(Problem::Flow(Cow::Borrowed("it was finished already; begin once more"))),
+    }
 }

@@ -14,7 +14,7 @@ use crate::json;
 use crate::secret::Secret;
 use crate::sign_in::found::{Found, MOST_VALUES, Refused};
 use crate::sign_in::settings::{GitHubSettings, ProviderSettings};
-use crate::sign_in::web::{Web, shown};
+use crate::sign_in::web::{NoWord, Web, shown};
 
 /// What is asked for: who they are, and their teams.
 const SCOPE: &str = "user:email read:org";
@@ -130,7 +130,7 @@ impl GitHub {
             StatusCode::NO_CONTENT => Ok(true),
             // 302 is for who asks and is no member themselves.
             StatusCode::NOT_FOUND | StatusCode::FOUND => Ok(false),
-            status => anyhow::bail!("{} answers with status {}", shown(&address), status.as_u16()),
+            status => Err(NoWord { address: shown(&address), status }.into()),
         }
     }
 
@@ -142,7 +142,7 @@ impl GitHub {
             let Some(address) = next else { return Ok(slugs) };
             let reply = self.web.get(&address, Some(&bearer(token))).await?;
             let status = reply.status;
-            anyhow::ensure!(status == StatusCode::OK, "{} answers with status {}", shown(&address), status.as_u16());
+            anyhow::ensure!(status == StatusCode::OK, NoWord { address: shown(&address), status });
             let read: Option<Vec<Team>> = json::list(&reply.body).ok();
             let teams = read.with_context(|| format!("{} answers with no teams", shown(&address)))?;
             for team in teams.into_iter().filter(|team| team.organization.is(organization)) {

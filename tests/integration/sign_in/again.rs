@@ -10,12 +10,18 @@ use time::OffsetDateTime;
 use super::{Browser, Scene};
 
 const ADA: &str = "ada@example.org";
+const BEA: &str = "bea@example.org";
 
 impl Scene {
     /// Lets so many seconds pass for what is known of Ada.
     pub(super) async fn later(&self, seconds: i64) {
+        self.later_for(ADA, seconds).await;
+    }
+
+    /// The same for what is known of somebody.
+    async fn later_for(&self, name: &str, seconds: i64) {
         let records = records::open(&Settings::sqlite(self.bed.folder.path("records.db")));
-        let person = records.person_called(&Account::parse(ADA).unwrap()).await.unwrap().unwrap();
+        let person = records.person_called(&Account::parse(name).unwrap()).await.unwrap().unwrap();
         let mut document: Value = serde_json::from_str(&person.text).unwrap();
         document["checked"] = json!(OffsetDateTime::now_utc().unix_timestamp() - seconds);
         let text = document.to_string();
@@ -69,6 +75,47 @@ async fn who_is_gone_there_is_locked_out_and_their_passwords_stay_dead() {
     scene.be_well();
     let other = scene.password(&mut Browser::default(), "laptop").await;
     assert_eq!((scene.grants(ADA, &other).await, scene.grants(ADA, &password).await), (all(), Err(401)));
+}
+
+/// dex has another word for a refresh token that it does not take; what else is wrong with a request of ours is nobody's absence.
+#[tokio::test]
+async fn a_refresh_token_that_dex_does_not_take_is_of_nobody() {
+    let of_dex = "Refresh token is invalid or has already been claimed by another client.";
+    for (description, status) in [(of_dex, 401), ("Unsupported parameter.", 503)] {
+        let scene = Scene::with("grace: 0");
+        let password = scene.password(&mut Browser::default(), "laptop").await;
+        let error = json!({"error": "invalid_request", "error_description": description});
+        scene.provider.answer_tokens(move |_| (400, error.clone()));
+        scene.later(3601).await;
+        assert_eq!(scene.grants(ADA, &password).await, Err(status), "{description}");
+    }
+}
+
+/// Whoever is removed at dex is answered with 500 there. Their machines go on trying, and must not lock out everybody else.
+#[tokio::test]
+async fn a_provider_that_has_no_word_on_one_person_is_asked_about_the_others() {
+    let scene = Scene::with("grace: 0");
+    let ada = scene.password(&mut Browser::default(), "laptop").await;
+    scene.claim(json!({"sub": "5678", "email": BEA}));
+    let bea = scene.password(&mut Browser::default(), "laptop").await;
+    scene.provider.answer_tokens(|form| match form.contains("refresh-1") {
+        true => (500, json!({"error": "server_error"})),
+        false => (200, json!({"access_token": "access-token-of-it", "refresh_token": "refresh-2"})),
+    });
+    scene.later(3601).await;
+    for asked in 1..=2 {
+        assert_eq!(scene.grants(ADA, &ada).await, Err(503));
+        scene.later_for(BEA, 3601).await;
+        assert_eq!(scene.grants(BEA, &bea).await, all());
+        assert_eq!(
+            scene.refreshes(),
+            1 + asked,
+            "one question about Ada, who is left alone for a moment, and each about Bea"
+        );
+    }
+    scene.provider.answer_tokens(|_| (503, json!({})));
+    scene.later_for(BEA, 3601).await;
+    assert_eq!(scene.grants(BEA, &bea).await, Err(503));
 }
 
 /// Check 28.

@@ -151,7 +151,7 @@ async fn who_is_gone_at_the_provider_is_locked_out() {
     let scene =
         scene(&[(ADA, record(-5, &json!({}))), ("bea@example.org", record(-5, &json!({"refresh_token": null})))]);
     assert_eq!(scene.grants("bea@example.org", OLD).await, Err(401), "nobody can be asked, and its time is over");
-    scene.provider.answer_tokens(|_| (500, json!({})));
+    scene.provider.answer_tokens(|_| (503, json!({})));
     assert_eq!(scene.grants(ADA, OLD).await, both(), "away: the last word counts for the time of grace");
     let scene = scene.restarted();
     scene.provider.answer_tokens(|_| (400, json!({"error": "invalid_grant"})));
