@@ -21,6 +21,9 @@ use dockwarden::http::{self, AdminRoutes};
 use dockwarden::keys::{GeneratedPair, generate};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -379,4 +382,17 @@ fn decoded(token: &str, part: usize) -> Value {
 pub(crate) fn in_seconds(seconds: i64) -> (String, i64) {
     let moment = OffsetDateTime::from_unix_timestamp(OffsetDateTime::now_utc().unix_timestamp() + seconds).unwrap();
     (moment.format(&time::format_description::well_known::Rfc3339).unwrap(), moment.unix_timestamp())
+}
+
+/// Serves these on a port of its own; gives the address.
+pub(crate) async fn serve(routes: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = TowerToHyperService::new(routes.clone());
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    url
 }

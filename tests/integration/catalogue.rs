@@ -16,12 +16,9 @@ use dockwarden::records::Version;
 use dockwarden::records::catalogue::{Description, Star};
 use dockwarden::records::directory::{EntryAt, EntryKind};
 use dockwarden::registries::Registry as Declared;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, serve};
 
 /// What the registry holds, and how it behaves.
 #[derive(Default)]
@@ -67,14 +64,7 @@ impl Registry {
             .route("/v2/_catalog", get(catalog))
             .route("/v2/{*rest}", get(tags))
             .with_state(registry.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let service = TowerToHyperService::new(routes.clone());
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            }
-        });
+        let url = serve(routes).await;
         (registry, url)
     }
 

@@ -7,12 +7,9 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, serve};
 use crate::directory::{opensvc, person, ready};
 
 /// What a registry of version 3 holds in `race/r5`.
@@ -54,14 +51,7 @@ async fn answer(State(holds): State<Arc<Mutex<Holds>>>, request: Request) -> Res
 /// A server of the reference's directory whose `reg` is this one, and lists these tags.
 async fn bed(holds: Holds) -> Bed {
     let routes = Router::new().fallback(answer).with_state(Arc::new(Mutex::new(holds)));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service = TowerToHyperService::new(routes.clone());
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
-    });
+    let url = serve(routes).await;
     let text = opensvc().replace("http://127.0.0.1:5000", &url);
     let bed = Bed::with(&format!("{text}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n"));
     ready(&bed).await;

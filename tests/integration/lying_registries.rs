@@ -9,13 +9,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use dockwarden::catalogue::{Catalogue, NoDetails, Swept};
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use sqlx::Connection as _;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, serve};
 
 /// What is answered to a path with its query: a status, headers and a body. Nothing else is known there.
 type Answers = BTreeMap<String, (u16, Vec<(&'static str, String)>, String)>;
@@ -47,18 +44,6 @@ async fn answer(State(liar): State<Liar>, request: Request) -> Response {
     let headers: HeaderMap =
         headers.into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
     (StatusCode::from_u16(status).unwrap(), headers, body).into_response()
-}
-
-async fn serve(routes: Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service = TowerToHyperService::new(routes.clone());
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
-    });
-    url
 }
 
 const FIRST: &str = "/v2/_catalog?n=1000";
