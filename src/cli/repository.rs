@@ -213,8 +213,10 @@ async fn callers(place: Place, action: &Action, now: OffsetDateTime) -> Result<V
     let Place { config, service, name } = place;
     let app = open(config).await?;
     let snapshot = app.snapshot();
-    let catalogue = catalogue(&snapshot)?;
-    known(&catalogue, &service, &name).await?;
+    // Of a repository that nobody pushed to yet, it can be asked, too.
+    if !catalogue(&snapshot)?.services().contains(&service) {
+        return Err(NO_REGISTRY.to_owned());
+    }
     let directory = snapshot.access.directory().ok_or(NO_DIRECTORY)?;
     let view = directory.view().map_err(|cause| format!("{cause:#}"))?;
     let users = view.users().iter().map(|own| (own.entry.name.clone(), EntryKind::User.as_str()));

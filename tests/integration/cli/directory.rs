@@ -151,7 +151,6 @@ async fn commands_say_what_there_is_not() {
         (&["tag", "list", &file, "none", "lib/x"][..], "there is no registry of this name"),
         (&["tag", "list", &file, "reg", "lib/none"], "there is no repository of this name"),
         (&["repository", "pulls", &file, "reg", "lib/none"], "there is no repository of this name"),
-        (&["repository", "pullers", &file, "reg", "lib/none"], "there is no repository of this name"),
         (&["repository", "list", &file, "reg", "--account", "nobody"], "nobody knows an account of this name"),
     ] {
         let listed = run(arguments);
