@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{DONE, mongo, registry, say, shown, token};
+use super::{DONE, mongo, nothing_said, registry, say, shown, token};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::identity::Account;
@@ -49,7 +49,6 @@ pub(super) enum Command {
         said: Said,
     },
     /// Change one of the records; a list takes the place of the one before
-    #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true).args(["privileges", "groups", "primary_group", "quota", "responsibles", "publications", "app"]))]
     Change {
         /// The configuration file
         config: PathBuf,
@@ -111,6 +110,12 @@ pub(super) struct Said {
 }
 
 impl Said {
+    fn is_nothing(&self) -> bool {
+        let Said { privileges, groups, primary_group, quota, responsibles, publications, app } = self;
+        let has_no = [privileges, groups, responsibles, publications].into_iter().all(Vec::is_empty);
+        has_no && primary_group.is_none() && quota.is_none() && app.is_none()
+    }
+
     fn fields(self) -> Fields {
         let text = |text: Option<String>| match text {
             None => Wanted::Unsaid,
@@ -140,6 +145,11 @@ pub(super) fn all(texts: Vec<String>) -> Wanted<Vec<String>> {
 
 /// Runs a command on entries of a kind.
 pub(super) fn run(kind: MemberKind, command: Command) -> u8 {
+    if let Command::Change { said, .. } = &command
+        && said.is_nothing()
+    {
+        return nothing_said();
+    }
     #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
     let now = OffsetDateTime::now_utc();
     mongo::run(async move { Ok(say(&done(kind, command, now).await?, DONE)) })

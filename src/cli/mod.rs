@@ -414,6 +414,12 @@ fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
+/// Says that a command that changes something was not told what, and returns its status.
+fn nothing_said() -> u8 {
+    complain("dockwarden: it is not said what to change; see --help");
+    MISUSED
+}
+
 /// Prints a message to standard error, and returns the status of a failure. Where even that cannot be written, the
 /// status says it.
 fn complain(message: &str) -> u8 {

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::members::{IN_THE_FILE, all, plain};
 use super::repository::known;
-use super::{DONE, events_secret, members, mongo, say, shown};
+use super::{DONE, events_secret, members, mongo, nothing_said, say, shown};
 use crate::access::Decision;
 use crate::app::{App, Snapshot};
 use crate::catalogue::{Catalogue, Deleted, Seen, Siblings, Swept};
@@ -65,7 +65,6 @@ pub(super) enum RegistryCommand {
         said: Said,
     },
     /// Change a registry of the records; a list takes the place of the one before
-    #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true).args(["url", "hosts", "ca_certificate", "restricted", "publications", "responsibles"]))]
     Change {
         /// The configuration file
         config: PathBuf,
@@ -114,6 +113,12 @@ pub(super) struct Said {
 }
 
 impl Said {
+    fn is_nothing(&self) -> bool {
+        let Said { url, hosts, ca_certificate, restricted, publications, responsibles } = self;
+        let has_no = [hosts, publications, responsibles].into_iter().all(Vec::is_empty);
+        has_no && url.is_none() && ca_certificate.is_none() && restricted.is_none()
+    }
+
     fn fields(self) -> Result<RegistryFields, String> {
         let authorities = match self.ca_certificate {
             None => Wanted::Unsaid,
@@ -188,6 +193,11 @@ pub(super) fn run(command: Command) -> u8 {
 }
 
 fn run_registry(command: RegistryCommand) -> u8 {
+    if let RegistryCommand::Change { said, .. } = &command
+        && said.is_nothing()
+    {
+        return nothing_said();
+    }
     #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
     let now = OffsetDateTime::now_utc();
     mongo::run(async move {

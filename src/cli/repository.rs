@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::members::{NO_DIRECTORY, plain};
 use super::registry::{Acting, NO_REGISTRY, catalogue, open};
-use super::{DONE, mongo, say, shown};
+use super::{DONE, mongo, nothing_said, say, shown};
 use crate::app::{App, Snapshot};
 use crate::authn::LookUp;
 use crate::catalogue::{Catalogue, Emptied, Listing, is_digest, stopped_at};
@@ -82,7 +82,6 @@ pub(super) enum Command {
         json: bool,
     },
     /// Say what a repository is, as somebody whom the rules let
-    #[command(group = clap::ArgGroup::new("changes").required(true).multiple(true).args(["text", "official", "automated"]))]
     Describe {
         #[command(flatten)]
         place: Place,
@@ -122,6 +121,9 @@ pub(super) struct Place {
 
 /// Runs a command on repositories.
 pub(super) fn run(command: Command) -> u8 {
+    if let Command::Describe { text: None, official: None, automated: None, .. } = &command {
+        return nothing_said();
+    }
     #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
     let now = OffsetDateTime::now_utc();
     mongo::run(async move {
