@@ -169,12 +169,14 @@ pub(super) fn run(command: Command) -> u8 {
                     Some(service) => vec![service],
                     None => catalogue.services(),
                 };
-                if let ([service], Pulled::Repository(name) | Pulled::Manifest { repository: name, .. }) =
-                    (services.as_slice(), &what)
+                let found = pulls(&catalogue, &services, &what).await?;
+                // Where nobody pulled, the name may be wrong.
+                if let ([service], Pulled::Repository(name) | Pulled::Manifest { repository: name, .. }, true) =
+                    (services.as_slice(), &what, found.is_empty())
                 {
                     known(&catalogue, service, name).await?;
                 }
-                shown::list(&pulls(&catalogue, &services, &what).await?, json)?
+                shown::list(&found, json)?
             }
             Command::Pullers { place, json } => shown::list(&callers(place, &Action::Pull, now).await?, json)?,
             Command::Pushers { place, json } => shown::list(&callers(place, &Action::Push, now).await?, json)?,

@@ -511,11 +511,7 @@ async fn a_registry_is_declared_for_its_creators_group_and_within_the_quota() {
 #[tokio::test]
 async fn a_search_in_vain_is_an_empty_list_for_whom_the_list_is_not_empty() {
     let rule = "acl:\n  - {match: {account: dan, name: \"lib/*\"}, actions: [pull]}\n";
-    let bed = Bed::with(&format!(
-        "{}records: {{sqlite: $DIR/dockwarden.db}}\napi: {{listen: main}}\n",
-        opensvc().replace("acl: []\n", rule)
-    ));
-    crate::search::fill(&bed, "reg", &NAMES.map(str::to_owned)).await;
+    let bed = bed_with(&opensvc().replace("acl: []\n", rule)).await;
     let target = format!("{REGISTRIES}/reg/repositories");
     for (query, items) in
         [("", 1..=usize::MAX), ("?search=zzz", 0..=0), ("?cursor=zzz", 0..=0), ("?automated=true", 0..=0)]
