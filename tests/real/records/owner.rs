@@ -22,7 +22,8 @@ impl Folder {
             fs::create_dir(folder.join(inner)).unwrap();
         }
         chown(folder.join("state"), Some(SERVER), Some(SERVER)).unwrap();
-        fs::copy(dockwarden::program(), folder.join("dockwarden")).unwrap();
+        // By a program of its own: while we have a file open to write, another test's new process has it open too, and nobody can start it.
+        part::run(Command::new("cp").arg(dockwarden::program()).arg(folder.join("dockwarden"))).well();
         let at = folder.display();
         let config = format!(
             "server: {{addr: \"127.0.0.1:0\"}}\n\

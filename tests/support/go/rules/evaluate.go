@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Question is one line of `explain --requests`. Labels that are nil are those of the account in `users`.
@@ -87,6 +88,11 @@ func isName(text string) bool {
 	return shape[1] == "" || err == nil
 }
 
+// isOwn says whether a question is about what is Dockwarden's own, whose names are accounts and what managers call things.
+func isOwn(q Question) bool {
+	return q.Type == "dockwarden" && q.Service == "dockwarden" && q.Name != "" && !strings.ContainsFunc(q.Name, unicode.IsControl)
+}
+
 // Decide answers a question by the first rule that matches.
 func (e *Evaluator) Decide(rules []Rule, q Question) Answer {
 	var asked []string
@@ -96,7 +102,7 @@ func (e *Evaluator) Decide(rules []Rule, q Question) Answer {
 		}
 	}
 	nothing := Answer{Granted: []string{}, Withheld: set(q.Actions)}
-	if !typeShape.MatchString(q.Type) || !isName(q.Name) {
+	if !typeShape.MatchString(q.Type) || !isName(q.Name) && !isOwn(q) {
 		return nothing
 	}
 	for i, rule := range rules {
