@@ -17,7 +17,7 @@ pub fn measure(run: &Run, program: &Program, setup: &Setup, (tests, rules): (usi
     let usual = run.text(setup, free_address()?, &bed::rules(rules), "")?;
     let path = run.bed.path("promises.yml");
     let (mut longest, mut wrong) = (0.0_f64, 0_u32);
-    for (name, last, status) in [("hold", "[]", 0), ("fail", "[pull]", 3)] {
+    for (name, last, status) in [("hold", "[]", 0), ("fail", "[push]", 3)] {
         std::fs::write(&path, format!("{usual}{}", promises(tests, last)))?;
         for _ in 0..run.some(5) {
             let command = program.test(&path).context("the peer has no tests")?;
