@@ -13,7 +13,7 @@ use regex_automata::util::{start, syntax};
 use regex_automata::{Anchored, MatchKind};
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition};
 
-use crate::scope::MAX_NAME;
+use crate::scope::{MAX_NAME, OURS};
 
 /// The memory of the automaton of all patterns, in bytes.
 const PATTERNS_BYTES: usize = 96 << 20;
@@ -46,6 +46,14 @@ pub(crate) enum Grammar {
 }
 
 impl Grammar {
+    /// That of the names of resources of a type.
+    pub(crate) fn of_names(kind: &str) -> Grammar {
+        match kind {
+            OURS => Grammar::Ours,
+            _ => Grammar::Name,
+        }
+    }
+
     /// As [`crate::scope`] reads them.
     fn source(self) -> &'static str {
         match self {

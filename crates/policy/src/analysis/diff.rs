@@ -428,7 +428,7 @@ impl<'w, 'p> Work<'w, 'p> {
                 let lives = |side: Option<Vec<(Live, bool)>>| -> Vec<Live> {
                     side.into_iter().flatten().map(|(live, _)| live).collect()
                 };
-                let grammar = if place.kind == OURS { Grammar::Ours } else { Grammar::Name };
+                let grammar = Grammar::of_names(&place.kind);
                 let is_both = |rule: usize| self.aligned.old.get(rule).copied().flatten().is_some();
                 let apart = old_here.iter().flatten();
                 let apart = apart.filter(|(live, changed)| *changed && !live.exact && is_both(live.rule));

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use time::OffsetDateTime;
 
-use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern};
+use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, Unfinished, walk};
 use crate::rule::Rule;
 use crate::scope::OURS;
@@ -33,7 +33,8 @@ pub(super) struct Kinds {
 }
 
 /// One text of each kind that the patterns tell apart, those that are given first where they will do. Texts that are set apart stand
-/// for no others, and no others for them. `each` is how many of a kind are wanted at most. Patterns with placeholders are not looked at, and make it incomplete.
+/// for no others, and no others for them. `each` is how many of a kind are wanted at most. Patterns with placeholders are not looked at,
+/// and make it incomplete.
 pub(super) fn kinds(
     grammar: Grammar,
     patterns: &[&Pattern],
@@ -103,10 +104,23 @@ pub(super) fn types(rules: &[&Rule], still: &dyn Fn() -> bool) -> Kinds {
     Kinds { texts, complete }
 }
 
-fn mentions(rule: &Rule, field: Field) -> bool {
+/// All patterns of a rule.
+fn patterns_of(rule: &Rule) -> impl Iterator<Item = &Pattern> {
     let fields = Field::ALL.into_iter().filter_map(|field| rule.pattern(field));
-    let labels = rule.label_patterns().iter().map(|(_, pattern)| pattern);
-    fields.chain(rule.tag()).chain(labels).any(|pattern| pattern.mentions(field))
+    fields.chain(rule.tag()).chain(rule.label_patterns().iter().map(|(_, pattern)| pattern))
+}
+
+/// The labels that a rule looks at: those that it asks for, and those that fill its patterns.
+pub(super) fn labels_of(rule: &Rule) -> impl Iterator<Item = &str> {
+    let asked = rule.label_patterns().iter().map(|(label, _)| label.as_str());
+    asked.chain(patterns_of(rule).flat_map(Pattern::placeholders).filter_map(|placeholder| match placeholder {
+        Placeholder::Label(label) => Some(label.as_str()),
+        Placeholder::Value(_) | Placeholder::Capture(..) => None,
+    }))
+}
+
+fn mentions(rule: &Rule, field: Field) -> bool {
+    patterns_of(rule).any(|pattern| pattern.mentions(field))
 }
 
 /// Whether one text of each kind does not stand for all others of that field.

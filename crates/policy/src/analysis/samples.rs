@@ -9,7 +9,6 @@ use super::Place;
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
 use crate::regular::{DEEPEST, Grammar, walk};
 use crate::rule::Rule;
-use crate::scope::OURS;
 
 /// So many names are made for an account and a rule.
 const MOST_NAMES: usize = 32;
@@ -51,7 +50,7 @@ impl Samples {
                 Placeholder::Value(Field::Account | Field::Type | Field::Service) | Placeholder::Label(_) => false,
             };
             let language = pattern.language(&Bindings::new(values, labels), &is_open);
-            let grammar = if place.kind == OURS { Grammar::Ours } else { Grammar::Name };
+            let grammar = Grammar::of_names(&place.kind);
             for filled in with_groups(language.source(), pattern.groups().unwrap_or_default(), &pieces) {
                 names.extend(self.shortest(grammar, filled, still));
             }
@@ -109,8 +108,8 @@ fn inside<'t>(pattern: &Pattern, placeholder: &Placeholder, text: &'t str) -> &'
     text.strip_prefix(before).and_then(|rest| rest.strip_suffix(behind)).unwrap_or(text)
 }
 
-/// An expression with what stands in its groups in place of them, for some of the choices that there are. Where the expression is written several times, so are
-/// its groups.
+/// An expression with what stands in its groups in place of them, for some of the choices that there are. Where the expression is written
+/// several times, so are its groups.
 fn with_groups(source: &str, groups: usize, pieces: &BTreeMap<Piece, BTreeSet<String>>) -> Vec<String> {
     let mut chosen: Vec<BTreeMap<usize, &str>> = vec![BTreeMap::new()];
     for (piece, texts) in pieces {

@@ -231,8 +231,7 @@ fn pattern_includes(
     }
     let Some(all) = exactly(wide) else { return false };
     if let Some(text) = narrow.literal() {
-        let nothing = LabelValues::new();
-        return wide.matches(text, &Bindings::new(FieldValues::default(), &nothing)).unwrap_or(false);
+        return wide.matches_alone(text).unwrap_or(false);
     }
     let mut left_out = false;
     let ended = walk(grammar, Some(&[&at_most(narrow)]), &[&all], still, &mut |met| {
@@ -281,7 +280,7 @@ fn names_of(rule: &Rule) -> Grammar {
 }
 
 /// The texts that a pattern matches whatever its placeholders stand for, and perhaps others.
-fn at_most(pattern: &Pattern) -> String {
+pub(super) fn at_most(pattern: &Pattern) -> String {
     let nothing = LabelValues::new();
     pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true).source().to_owned()
 }

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::places::kinds;
-use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
+use super::spare::at_most;
+use crate::pattern::{Field, LabelValue, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
 use crate::rule::Rule;
 
@@ -84,9 +85,7 @@ fn one_of_a_kind(patterns: &[&Pattern], names: impl Iterator<Item = String>) -> 
 
 /// Which of the patterns a name matches.
 fn kind_of(patterns: &[&Pattern], name: &str) -> Vec<bool> {
-    let labels = LabelValues::new();
-    let bindings = Bindings::new(FieldValues::default(), &labels);
-    patterns.iter().map(|pattern| pattern.matches(name, &bindings).unwrap_or(false)).collect()
+    patterns.iter().map(|pattern| pattern.matches_alone(name).unwrap_or(false)).collect()
 }
 
 /// For each label one value of each kind that the rules tell apart.
@@ -107,13 +106,11 @@ fn all_wanted(
 ) -> Vec<BTreeMap<String, BTreeSet<String>>> {
     let one = wanted(rule, still);
     let mut all = vec![one.clone()];
-    let labels = LabelValues::new();
-    let bindings = Bindings::new(FieldValues::default(), &labels);
     for (label, pattern) in rule.label_patterns().iter().filter(|(_, pattern)| pattern.literal().is_none()) {
         for value in kinds_of.get(label).into_iter().flatten() {
             let mut other = one.clone();
             other.insert(label.clone(), BTreeSet::from([value.clone()]));
-            if pattern.matches(value, &bindings).unwrap_or(false) && !all.contains(&other) {
+            if pattern.matches_alone(value).unwrap_or(false) && !all.contains(&other) {
                 all.push(other);
             }
         }
@@ -158,15 +155,13 @@ pub(super) fn somebody<'l>(
     if pattern.literal().is_some() || !is_listed(&first) {
         return first;
     }
-    let labels = LabelValues::new();
-    let bindings = Bindings::new(FieldValues::default(), &labels);
-    let source = pattern.language(&bindings, &|_| true).source().to_owned();
+    let source = at_most(pattern);
     let taken: Vec<String> = listed.map(regex_syntax::escape).collect();
     let mut found = None;
     // Where there is none, the one that is listed is passed over.
     let _ = walk(Grammar::Text, Some(&[&source]), &[&taken.join("|")], still, &mut |met| {
         let text = Some(met.text()).filter(|_| met.matched.is_empty());
-        found = text.filter(|text| pattern.matches(text, &bindings).unwrap_or(false));
+        found = text.filter(|text| pattern.matches_alone(text).unwrap_or(false));
         if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     found.unwrap_or(first)
@@ -177,18 +172,13 @@ pub(super) fn shortest(pattern: &Pattern, still: &dyn Fn() -> bool) -> String {
     if let Some(text) = pattern.literal() {
         return text.to_owned();
     }
-    let labels = LabelValues::new();
-    let language = pattern.language(&Bindings::new(FieldValues::default(), &labels), &|_| true);
-    let matches_some = |text: &str| {
-        let bindings = Bindings::new(FieldValues::default(), &labels);
-        pattern.matches(text, &bindings).unwrap_or(false)
-    };
-    if matches_some(SOME_VALUE) {
+    if pattern.matches_alone(SOME_VALUE).unwrap_or(false) {
         return SOME_VALUE.to_owned();
     }
+    let source = at_most(pattern);
     let mut found = None;
     // Where nothing was found, it is a value that will not do, and is confirmed by nobody.
-    let _ = walk(Grammar::Text, Some(&[language.source()]), &[language.source()], still, &mut |met| {
+    let _ = walk(Grammar::Text, Some(&[&source]), &[&source], still, &mut |met| {
         found = Some(met.text());
         ControlFlow::Break(())
     });

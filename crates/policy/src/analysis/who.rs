@@ -16,11 +16,11 @@ use super::aligned::Reach;
 use super::held::tags;
 use super::outcomes::Live;
 use super::places::{
-    DIGEST, Kinds, OPEN_SERVICES, OPEN_TYPES, REGISTRY_TYPES, addresses, is_open_in, kinds, moments, types,
+    DIGEST, Kinds, OPEN_SERVICES, OPEN_TYPES, REGISTRY_TYPES, addresses, is_open_in, kinds, labels_of, moments, types,
 };
 use super::samples::Samples;
 use super::{DECIDED_BELOW, Narrow, Place, Unlisted, World, grants};
-use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
+use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern};
 use crate::regular::{Grammar, walk};
 use crate::rule::{Grants, Rule};
 use crate::scope::{Action, OUR_SERVICE, OURS, Reference};
@@ -153,9 +153,9 @@ pub fn what_can(
         asking.say(DECIDED_BELOW, None);
     }
     if !world.accounts.contains_key(account) {
-        let by_label: BTreeSet<usize> = (0..asking.rules.len())
-            .filter(|rule| asking.rules.get(*rule).is_some_and(|rule| is_by_label(rule)))
-            .collect();
+        let all = asking.rules.iter().enumerate();
+        let by_label: BTreeSet<usize> =
+            all.filter(|(_, rule)| labels_of(rule).next().is_some()).map(|(number, _)| number).collect();
         if !by_label.is_empty() {
             asking.say(
                 "the account cannot be listed, so its labels are not known, and these rules look at labels",
@@ -166,16 +166,6 @@ pub fn what_can(
     found.rules.sort_by_key(|can| can.way.rule);
     found.undecided = asking.undecided.into_iter().collect();
     found
-}
-
-/// Whether a rule looks at labels.
-fn is_by_label(rule: &Rule) -> bool {
-    let fields = Field::ALL.into_iter().filter_map(|field| rule.pattern(field)).chain(rule.tag());
-    let is_label = |placeholder: &Placeholder| match placeholder {
-        Placeholder::Label(_) => true,
-        Placeholder::Value(_) | Placeholder::Capture(..) => false,
-    };
-    !rule.label_patterns().is_empty() || fields.flat_map(Pattern::placeholders).any(is_label)
 }
 
 /// Whether a rule lists any action that registries do not know.
@@ -429,14 +419,15 @@ impl<'a, 'p> Asking<'a, 'p> {
                 continue;
             }
             let values = FieldValues { account, kind: &kind, name: &way.example, service: &way.place.service };
-            let pattern = self.rules.get(rule).and_then(|rule| rule.pattern(Field::Name));
-            let name = pattern.map_or("*".to_owned(), |pattern| pattern.expand(&Bindings::new(values, labels)));
-            let name = if pattern.is_none() { "any".to_owned() } else { name };
+            let expanded = |field| {
+                let pattern = own.and_then(|own| own.pattern(field));
+                pattern.map_or_else(|| "any".to_owned(), |pattern| pattern.expand(&Bindings::new(values, labels)))
+            };
+            let name = expanded(Field::Name);
             // A type that was tried stands for all that the rule matches.
-            let kind = match self.rules.get(rule).and_then(|rule| rule.pattern(Field::Type)) {
-                _ if kind == OURS || REGISTRY_TYPES.contains(&kind.as_str()) => kind,
-                Some(pattern) => pattern.expand(&Bindings::new(values, labels)),
-                None => "any".to_owned(),
+            let kind = match kind == OURS || REGISTRY_TYPES.contains(&kind.as_str()) {
+                true => kind,
+                false => expanded(Field::Type),
             };
             match told.entry((kind.clone(), rule)) {
                 Entry::Vacant(place) => _ = place.insert(Can { kind, name, way }),

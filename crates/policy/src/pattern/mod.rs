@@ -251,6 +251,14 @@ impl Pattern {
         self.matches_within(subject, bindings, &mut Budget::new(STEPS, Compiling::Allowed))
     }
 
+    /// As [`Pattern::matches`] where nothing is known of who asks: whatever stands in a placeholder matches nothing.
+    ///
+    /// # Errors
+    /// As [`Pattern::matches`].
+    pub fn matches_alone(&self, subject: &str) -> Result<bool, TooComplex> {
+        self.matches(subject, &Bindings::new(FieldValues::default(), &LabelValues::new()))
+    }
+
     /// As [`Pattern::matches`], within this budget.
     ///
     /// # Errors

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::{Asker, Phase, Side, Work};
 use crate::analysis::held::{Left, left};
 use crate::analysis::outcomes::Live;
+use crate::analysis::places::labels_of;
 use crate::analysis::{Place, World};
-use crate::pattern::{Field, LabelValues, Pattern, Placeholder};
+use crate::pattern::LabelValues;
 use crate::rule::{ReferenceKind, Rule};
 use crate::scope::Reference;
 
@@ -126,14 +127,7 @@ impl Work<'_, '_> {
 /// Whether the labels that a rule looks at are the same.
 fn looks_alike(rule: &Rule, old: Option<&LabelValues>, new: Option<&LabelValues>) -> bool {
     let (Some(old), Some(new)) = (old, new) else { return false };
-    let wanted = rule.label_patterns().iter().map(|(label, _)| label);
-    let patterns = Field::ALL.into_iter().filter_map(|field| rule.pattern(field)).chain(rule.tag());
-    let patterns = patterns.chain(rule.label_patterns().iter().map(|(_, pattern)| pattern));
-    let filled = patterns.flat_map(Pattern::placeholders).filter_map(|placeholder| match placeholder {
-        Placeholder::Label(label) => Some(label),
-        Placeholder::Value(_) | Placeholder::Capture(..) => None,
-    });
-    wanted.chain(filled).all(|label| old.get(label) == new.get(label))
+    labels_of(rule).all(|label| old.get(label) == new.get(label))
 }
 
 /// Whether a rule matches the address and the moment of a question.

@@ -11,7 +11,7 @@ use crate::analysis::outcomes::{Decided, Live, Outcome, TRIED, outcomes};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, Unfinished};
 use crate::rule::Rule;
-use crate::scope::{OURS, Reference};
+use crate::scope::Reference;
 
 /// The outcomes that there are, each with names.
 pub(super) struct Search {
@@ -58,7 +58,7 @@ impl Asking<'_, '_> {
             sets.push(language.source().to_owned());
             sets.len() - 1
         });
-        let grammar = if place.kind == OURS { Grammar::Ours } else { Grammar::Name };
+        let grammar = Grammar::of_names(&place.kind);
         let key = (grammar, live, sets);
         let search = match self.searches.get(&key) {
             Some(known) => Arc::clone(known),
@@ -118,9 +118,7 @@ impl Asking<'_, '_> {
         let open: BTreeSet<usize> = search.met.iter().flat_map(|(outcome, _)| &outcome.maybe).copied().collect();
         for rule in open.into_iter().filter_map(|rule| self.rules.get(rule).copied().filter(|rule| is_tied(rule))) {
             for name in self.samples.names(rule, (account, [&**labels]), place, self.still) {
-                let is_meant = pattern.is_none_or(|pattern| {
-                    pattern.matches(&name, &Bindings::new(FieldValues::default(), &nothing)).unwrap_or(false)
-                });
+                let is_meant = pattern.is_none_or(|pattern| pattern.matches_alone(&name).unwrap_or(false));
                 if is_meant && let Ok(by) = self.world.decide(account, labels, place, &name) {
                     found.entry(by).or_insert(name);
                 }

@@ -10,7 +10,6 @@ use crate::analysis::unlisted::{somebody, wanted};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
 use crate::rule::Rule;
-use crate::scope::OURS;
 
 impl Asking<'_, '_> {
     /// Accounts that cannot be listed: for each rule that grants it, one that has just what the rule asks for.
@@ -77,7 +76,7 @@ impl Asking<'_, '_> {
                 pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true).source().to_owned()
             }
         };
-        let grammar = if asked.kind == OURS { Grammar::Ours } else { Grammar::Name };
+        let grammar = Grammar::of_names(&asked.kind);
         let mut any = false;
         let ended = walk(grammar, Some(&[&names]), &[language.source()], self.still, &mut |met| {
             any = !met.matched.is_empty();
