@@ -120,6 +120,13 @@ impl<'r> Reach<'r> {
         !self.is_apart(&one)
     }
 
+    /// What all names begin with that the rule matches.
+    fn beginning(&self) -> &'r str {
+        match self.name {
+            Beginning::Whole(text) | Beginning::With(text) => text,
+        }
+    }
+
     /// Whether no question is matched by both.
     pub(super) fn is_apart(&self, other: &Reach<'_>) -> bool {
         let differ =
@@ -133,5 +140,37 @@ impl<'r> Reach<'r> {
                 | (Beginning::With(beginning), Beginning::Whole(whole)) => !whole.starts_with(beginning),
                 (Beginning::With(one), Beginning::With(other)) => !one.starts_with(other) && !other.starts_with(one),
             }
+    }
+}
+
+/// Rules by how the names begin that they match: of very many, few could match anything together with one.
+#[derive(Debug)]
+pub(super) struct Reaches<'r> {
+    all: Vec<Reach<'r>>,
+    by_beginning: BTreeMap<&'r str, Vec<usize>>,
+}
+
+impl<'r> Reaches<'r> {
+    pub(super) fn new(rules: &'r [Rule]) -> Reaches<'r> {
+        let all: Vec<Reach<'r>> = rules.iter().map(Reach::new).collect();
+        let mut by_beginning: BTreeMap<&'r str, Vec<usize>> = BTreeMap::new();
+        for (number, reach) in all.iter().enumerate() {
+            by_beginning.entry(reach.beginning()).or_default().push(number);
+        }
+        Reaches { all, by_beginning }
+    }
+
+    /// The rules besides this one that could match anything together with it, in their order.
+    pub(super) fn near(&self, number: usize) -> Vec<usize> {
+        let Some(own) = self.all.get(number) else { return Vec::new() };
+        let text = own.beginning();
+        // One of two names that are not apart begins with the other's beginning.
+        let shorter = (0..text.len()).filter_map(|end| self.by_beginning.get(text.get(..end)?));
+        let longer = self.by_beginning.range(text..).take_while(|(other, _)| other.starts_with(text));
+        let found = shorter.chain(longer.map(|(_, found)| found)).flatten().copied();
+        let is_near = |other: &usize| self.all.get(*other).is_some_and(|other| !other.is_apart(own));
+        let mut near: Vec<usize> = found.filter(|other| *other != number).filter(is_near).collect();
+        near.sort_unstable();
+        near
     }
 }

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use time::OffsetDateTime;
 
-use super::aligned::{Reach, key_beside_texts};
+use super::aligned::{Reaches, key_beside_texts};
 use crate::acl::Acl;
 use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
@@ -42,19 +42,16 @@ pub enum After {
 /// The rules that a list could do without, all of them together, with the reason; none any more when the time is over.
 pub fn spare(acl: &Acl, after: After, from: OffsetDateTime, still: &dyn Fn() -> bool) -> Vec<(usize, Spare)> {
     let rules = acl.rules();
-    let reaches: Vec<Reach<'_>> = rules.iter().map(Reach::new).collect();
+    let reaches = Reaches::new(rules);
     let mut gone: BTreeSet<usize> = BTreeSet::new();
     let mut found = Vec::new();
     for (number, rule) in rules.iter().enumerate() {
         if !still() {
             break;
         }
-        let near = |other: &usize| match (reaches.get(*other), reaches.get(number)) {
-            (Some(one), Some(other)) => !one.is_apart(other),
-            (Some(_), None) | (None, Some(_)) | (None, None) => false,
-        };
-        let above: Vec<usize> = (0..number).filter(|other| !gone.contains(other)).filter(near).collect();
-        let below = (number + 1..rules.len()).filter(near);
+        let near = reaches.near(number);
+        let above: Vec<usize> = near.iter().copied().filter(|other| *other < number && !gone.contains(other)).collect();
+        let below = near.into_iter().filter(|other| *other > number);
         let past = rule.window().1.is_some_and(|end| end <= from);
         let why = if past {
             Some(Spare::Past)
@@ -73,13 +70,12 @@ pub fn spare(acl: &Acl, after: After, from: OffsetDateTime, still: &dyn Fn() -> 
 
 /// The rules that decide nothing, each with those above it that match all that it does, as long as there is time.
 pub fn shadowed(acl: &Acl, from: OffsetDateTime, still: &dyn Fn() -> bool) -> BTreeMap<usize, BTreeSet<usize>> {
-    let reaches: Vec<Reach<'_>> = acl.rules().iter().map(Reach::new).collect();
-    let rules = acl.rules().iter().zip(&reaches).enumerate();
+    let reaches = Reaches::new(acl.rules());
+    let rules = acl.rules().iter().enumerate();
     rules
         .take_while(|_| still())
-        .filter_map(|(number, (rule, reach))| {
-            let above = reaches.iter().take(number).enumerate().filter(|(_, above)| !above.is_apart(reach));
-            let above: Vec<usize> = above.map(|(above, _)| above).collect();
+        .filter_map(|(number, rule)| {
+            let above: Vec<usize> = reaches.near(number).into_iter().take_while(|above| *above < number).collect();
             Some((number, covered(acl.rules(), &above, rule, from, still)?))
         })
         .collect()
