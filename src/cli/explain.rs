@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use ::policy::Question;
 use ::policy::pattern::{LabelValue, LabelValues};
-use ::policy::scope::{Action, Actions, OUR_SERVICE, OURS, Reference, Resource, Scope, ScopeError, parse_actions};
+use ::policy::scope::{Action, Actions, Reference, Resource, Scope, ScopeError, parse_actions};
 use serde::{Deserialize, Serialize};
 use settings::moment::parse_moment;
 use settings::{DayEnd, text};
@@ -199,14 +199,9 @@ fn write_answer(policy: &mut Policy, request: &QuestionLine<'_>, out: &mut impl 
     let actions = parse_actions(request.actions.iter().map(AsRef::as_ref));
     // A resource that no registry can hold, or an account that may not be used, gets nothing and meets no rule.
     let usable = identity.standing.check(now).is_ok();
-    let resource = match &*request.kind {
-        OURS => Resource::ours(&request.name),
-        kind => Resource::new(kind, &request.name),
-    };
-    let (granted, by) = match resource {
+    let (granted, by) = match Resource::of_type(&request.kind, &request.name) {
         Ok(resource) if usable => {
-            let usual = if resource.kind() == OURS { OUR_SERVICE } else { "" };
-            let service = request.service.as_deref().unwrap_or(usual);
+            let service = request.service.as_deref().unwrap_or(resource.service_or(""));
             policy.decide_at(now, (&identity, address), service, Scope { resource, class: None, actions, reference })?
         }
         Ok(_) | Err(_) => (Actions::new(), None),
@@ -265,11 +260,8 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
             Err(error) => return Err(no_scope(policy, text, error)),
         };
         scope.reference.clone_from(&reference);
-        let service = match query.service.as_deref() {
-            Some(service) => service,
-            None if scope.resource.kind() == OURS => OUR_SERVICE,
-            None => policy.services.first().map_or("", String::as_str),
-        };
+        let usual = policy.services.first().map_or("", String::as_str);
+        let service = query.service.as_deref().unwrap_or(scope.resource.service_or(usual));
         let mut explanation = explain_scope(policy, &asker, query.ip, service, &scope)?;
         explanation.say_words(policy, text);
         explanations.push(explanation);

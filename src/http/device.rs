@@ -24,6 +24,7 @@ use crate::access::Denied;
 use crate::app::App;
 use crate::client_address::{NoAddress, Peer};
 use crate::decision_log::{Asker, Door, Fault};
+use crate::management::SERVICE;
 use crate::records::Failure;
 use crate::secrets::{
     DEVICE_DAYS, DEVICE_GRANT, DEVICE_INTERVAL, DEVICE_LIFE, DeviceScope, DeviceWish, Lasting, MOST_DEVICE_DAYS,
@@ -31,8 +32,6 @@ use crate::secrets::{
 };
 use crate::sign_in::Section;
 
-/// What the log calls these logins, as the pages.
-const SERVICE: &str = "dockwarden";
 /// The longest form, in bytes.
 const MAX_FORM: usize = 8 * 1024;
 /// When to come again where too many logins were begun, in seconds.

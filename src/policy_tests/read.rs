@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use policy::pattern::{LabelValue, LabelValues};
-use policy::scope::{Action, Actions, OUR_SERVICE, OURS, Reference, Scope};
+use policy::scope::{Action, Actions, OUR_SERVICE, Reference, Scope};
 use settings::{At, DayEnd, Field, Holds, Refusal, Section};
 
 use super::{Test, Tests, scope_from};
@@ -62,10 +62,9 @@ pub fn read(list: &Field<'_>, with: &Read<'_>) -> Tests {
                 tests.push(Test {
                     account: account.clone(),
                     scope: scope.clone(),
-                    service: match (&entry.service, scope.resource.kind()) {
-                        (Some(service), _) => service.as_str().into(),
-                        (None, OURS) => OUR_SERVICE.into(),
-                        (None, _) => entry.test.service.clone(),
+                    service: match &entry.service {
+                        Some(service) => service.as_str().into(),
+                        None => scope.resource.service_or(&entry.test.service).into(),
                     },
                     file: file.clone(),
                     place: item.place().clone(),

@@ -11,6 +11,7 @@ use policy::acl::Acl;
 use policy::analysis::{Below, Term, Unlisted, World};
 use policy::pattern::LabelValues;
 use policy::rule::Rule;
+use policy::scope::OUR_SERVICE;
 use time::OffsetDateTime;
 
 use crate::identity::{AccountState, Identity, Standing};
@@ -128,6 +129,11 @@ impl WholePolicy {
             unlisted: self.unlisted,
             below: self.below,
         }
+    }
+
+    /// Whether anything is asked for this service: a token, or what is Dockwarden's own.
+    pub fn knows(&self, service: &str) -> bool {
+        self.services.is_empty() || self.services.iter().any(|known| known == service) || service == OUR_SERVICE
     }
 
     /// The rule with this number, counted through all lists.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use policy::analysis::{Names, Symbolic, Term, Wanted, Way, Ways, WhatCan, WhoCan};
 use policy::pattern::{Field, Pattern};
 use policy::rule::Grants;
-use policy::scope::{Action, OURS, Resource, words};
+use policy::scope::{Action, Resource, words};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -138,7 +138,7 @@ pub fn wanted(action: &str, resource: &str, of_pattern: OfPattern) -> Result<Wan
     let pattern = Pattern::compile(name).map_err(|error| error.to_string())?;
     let names = match (pattern.literal(), of_pattern) {
         (Some(name), _) => {
-            let one = if kind == OURS { Resource::ours(name) } else { Resource::new(kind, name) };
+            let one = Resource::of_type(kind, name);
             one.map_err(|_| "nobody can ask about that: it is no name of its type")?;
             Names::One(name.to_owned())
         }

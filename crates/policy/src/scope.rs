@@ -146,6 +146,26 @@ impl Resource {
         }
     }
 
+    /// What rules can be asked about: of the type of what is Dockwarden's own as [`Resource::ours`] reads it, and otherwise as
+    /// [`Resource::new`] does. A door does not read so: whoever asks there for a token may not choose what is ours.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn of_type(kind: &str, name: &str) -> Result<Resource, ScopeError> {
+        match kind {
+            OURS => Resource::ours(name),
+            _ => Resource::new(kind, name),
+        }
+    }
+
+    /// The service that it is asked for where nobody names one: that of what is Dockwarden's own, or else the usual one.
+    pub fn service_or<'s>(&self, usual: &'s str) -> &'s str {
+        match self.kind() {
+            OURS => OUR_SERVICE,
+            _ => usual,
+        }
+    }
+
     /// The type: `repository`, `registry`.
     pub fn kind(&self) -> &str {
         &self.kind

@@ -1,6 +1,6 @@
 //! What a rule grants and nobody can use: pushing without pulling, the catalog without `*`, words that mean nothing.
 
-use policy::pattern::{Bindings, Field, FieldValues, LabelValues};
+use policy::pattern::Field;
 use policy::rule::{Grants, Rule};
 use policy::scope::{Action, Actions, OURS, words};
 use settings::spelling::nearest;
@@ -64,11 +64,9 @@ pub(crate) fn meant(word: &str) -> String {
 /// Whether the rule can match resources of this type and, where one is given, this name. Says yes where that depends on
 /// who asks.
 fn may_be_for(rule: &Rule, kind: &str, name: &str) -> bool {
-    let labels = LabelValues::new();
-    let nothing = Bindings::new(FieldValues::default(), &labels);
     let agrees = |field: Field, subject: &str| {
         rule.pattern(field).is_none_or(|pattern| {
-            pattern.placeholders().next().is_some() || pattern.matches(subject, &nothing).unwrap_or(true)
+            pattern.placeholders().next().is_some() || pattern.matches_alone(subject).unwrap_or(true)
         })
     };
     agrees(Field::Type, kind) && (name.is_empty() || agrees(Field::Name, name))

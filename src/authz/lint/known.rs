@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use policy::lint::{each_or, is_mistaken, pieces};
-use policy::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern};
+use policy::pattern::{Field, LabelValue, LabelValues, Pattern};
 use policy::rule::{Grants, Rule};
 use policy::scope::{OUR_SERVICE, OURS};
 use settings::spelling::nearest;
@@ -169,13 +169,11 @@ impl<'c> Known<'c> {
         if pattern.placeholders().next().is_some() || self.services.is_empty() || self.services.len() > MOST_SERVICES {
             return None;
         }
-        let labels = LabelValues::new();
-        let nothing = Bindings::new(FieldValues::default(), &labels);
-        let may_be_ours = kind.is_none_or(|kind| kind.matches(OURS, &nothing).unwrap_or(true));
+        let may_be_ours = kind.is_none_or(|kind| kind.matches_alone(OURS).unwrap_or(true));
         if may_be_ours && of_our_service(pattern).is_none() {
             return None;
         }
-        if self.services.iter().any(|service| pattern.matches(service, &nothing).unwrap_or(true)) {
+        if self.services.iter().any(|service| pattern.matches_alone(service).unwrap_or(true)) {
             return None;
         }
         let names: Vec<String> = self.services.iter().map(|service| format!("\"{service}\"")).collect();
@@ -198,10 +196,8 @@ impl<'c> Known<'c> {
 
 /// Why a rule about what is Dockwarden's own never matches, if its service is another.
 fn of_our_service(pattern: &Pattern) -> Option<String> {
-    let labels = LabelValues::new();
-    let nothing = Bindings::new(FieldValues::default(), &labels);
     let is_open = pattern.placeholders().next().is_some();
-    let is_right = is_open || pattern.matches(OUR_SERVICE, &nothing).unwrap_or(true);
+    let is_right = is_open || pattern.matches_alone(OUR_SERVICE).unwrap_or(true);
     let message = "what is Dockwarden's own is asked for under service: dockwarden, so the rule never matches";
     (!is_right).then(|| message.to_owned())
 }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ::policy::analysis::{Below, Narrow, Unlisted};
-use ::policy::scope::OUR_SERVICE;
 use time::OffsetDateTime;
 
 use super::Refused;
@@ -38,11 +37,8 @@ impl Only {
 
     /// What is meant in these policies, the last of which says what time it is.
     pub(super) fn within<const N: usize>(&self, policies: [&WholePolicy; N]) -> Result<Narrow, Refused> {
-        let knows = |policy: &WholePolicy, service: &String| {
-            policy.services.is_empty() || policy.services.contains(service) || service == OUR_SERVICE
-        };
         if let Some(service) = &self.service
-            && !policies.iter().any(|policy| knows(policy, service))
+            && !policies.iter().any(|policy| policy.knows(service))
         {
             let known: BTreeSet<&String> = policies.iter().flat_map(|policy| &policy.services).collect();
             let known: Vec<String> = known.into_iter().map(|service| format!("\"{}\"", printable(service))).collect();

@@ -116,11 +116,8 @@ impl Asked {
         let read = scope_from(&scope.value);
         let mut scope = read.map_err(|wrong| fields.problem(&scope.place, "scope", wrong.to_string())).ok()?;
         scope.reference = reference.flatten();
-        let usual = match scope.resource.kind() {
-            OURS => Some(SERVICE.to_owned()),
-            _ => snapshot.services.first().cloned(),
-        };
-        let service = service.or(usual).unwrap_or_default();
+        let usual = snapshot.services.first().map_or("", String::as_str);
+        let service = service.unwrap_or_else(|| scope.resource.service_or(usual).to_owned());
         Some(Asked { account: account.flatten(), labels, address: address.map(|at| at.value), service, scope, at })
     }
 }

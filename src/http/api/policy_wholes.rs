@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use policy::analysis::{self, Below, Narrow, Unlisted, Wanted, WhoCan};
-use policy::scope::{Action, OUR_SERVICE};
+use policy::scope::Action;
 use settings::{DayEnd, Refusal, Section};
 use time::OffsetDateTime;
 
@@ -73,7 +73,7 @@ impl Asked {
     /// What is meant in a policy; a service that nobody asks for would make every answer empty.
     fn narrow(&self, policy: &WholePolicy) -> Result<Narrow, Refused> {
         if let Some(service) = &self.service
-            && !(policy.services.is_empty() || policy.services.contains(service) || service == OUR_SERVICE)
+            && !policy.knows(service)
         {
             return Err(Refused::Request("no token is made for this service".to_owned()));
         }
@@ -89,8 +89,8 @@ pub(in crate::http) struct People {
 }
 
 impl People {
-    /// Those of the configuration with the services of the directory, and the robots of the records. Accounts of databases are not listed here: there may be any number, and
-    /// each question would ask for all of them.
+    /// Those of the configuration with the services of the directory, and the robots of the records. Accounts of databases are not listed
+    /// here: there may be any number, and each question would ask for all of them.
     pub(in crate::http) async fn now(snapshot: &Snapshot, now: OffsetDateTime) -> Result<People, Refused> {
         let (people, mut unlisted) = snapshot.access.people()?;
         let mut listed = Listed::default();

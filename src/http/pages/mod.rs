@@ -44,11 +44,10 @@ use crate::app::App;
 use crate::client_address::Peer;
 use crate::decision_log::{Asker, Door};
 use crate::identity::{Account, Identity};
+use crate::management::SERVICE;
 use crate::secrets::Lasting;
 use crate::sign_in::{KINDS, Section};
 
-/// What the log and the rules call the pages.
-const SERVICE: &str = "dockwarden";
 /// How pages look. Its address changes with the program, so that it may be kept for ever.
 const STYLE: &str = include_str!("../../../templates/pages.css");
 const STYLE_PATH: &str = concat!("/pages-", env!("CARGO_PKG_VERSION"), ".css");

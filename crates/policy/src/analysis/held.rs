@@ -4,7 +4,7 @@ use crate::Question;
 use crate::glob::{Budget, Compiling};
 use crate::pattern::{ANYTHING, Field, LabelValues, Language, Pattern, Placeholder};
 use crate::rule::Rule;
-use crate::scope::{Actions, OURS, Resource};
+use crate::scope::{Actions, Resource};
 
 /// The work that holding one rule against one account may take, in steps.
 const STEPS: u64 = 200_000;
@@ -47,7 +47,7 @@ pub(super) fn left(rule: &Rule, account: &str, labels: &LabelValues, kind: &str,
         let tag = rule.tag().map(|_| ANYTHING.to_owned());
         Some(Left { name: ANYTHING.to_owned(), tag, exact: false, beginning: String::new() })
     };
-    let any = if kind == OURS { Resource::ours("x") } else { Resource::new(kind, "x") };
+    let any = Resource::of_type(kind, "x");
     let Ok(any) = any else { return None };
     let question = Question {
         account,
@@ -117,7 +117,7 @@ pub(super) fn tags(
     (kind, name): (&str, Option<&str>),
 ) -> Option<Language> {
     let asked = name.unwrap_or("x");
-    let resource = if kind == OURS { Resource::ours(asked) } else { Resource::new(kind, asked) };
+    let resource = Resource::of_type(kind, asked);
     let question = Question {
         account,
         labels,

@@ -160,11 +160,7 @@ impl<'p> World<'p> {
 
     /// The rule that decides, by the ordinary decision; `Err` where that would take too much work.
     fn decide(&self, account: &str, labels: &LabelValues, place: &Place, name: &str) -> Result<Option<usize>, ()> {
-        let resource = if place.kind == OURS {
-            Resource::ours(name).map_err(|_| ())?
-        } else {
-            Resource::new(&place.kind, name).map_err(|_| ())?
-        };
+        let resource = Resource::of_type(&place.kind, name).map_err(|_| ())?;
         let question = Question {
             account,
             labels,
