@@ -15,7 +15,7 @@ use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 
 use super::making::{known, pull_only};
-use super::{Expires, Lasting, Made, New, NotMade};
+use super::{DAY, Expires, Lasting, Made, New, NotMade};
 use crate::client_network::ClientNetwork;
 use crate::identity::{Account, Identity, LookUp};
 use crate::json;
@@ -51,8 +51,6 @@ const LONGEST_MACHINE: usize = 40;
 pub const DEVICE_DAYS: u32 = 90;
 /// The longest that it may ask for.
 pub const MOST_DEVICE_DAYS: u32 = 365;
-/// A day, in seconds.
-const DAY: u64 = 24 * 3600;
 /// What tells the secret of a machine from an earlier one of its name.
 const SUFFIX: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
 
@@ -312,7 +310,7 @@ impl Lasting {
             machine: machine_name(machine),
             address,
             scope,
-            days: days.min(MOST_DEVICE_DAYS).min(self.most_days()),
+            days: days.min(MOST_DEVICE_DAYS).min(self.settings().most_days()),
             interval: i64::try_from(DEVICE_INTERVAL.as_secs()).unwrap_or(SLOWEST),
             asked: None,
             answer: Answer::Open,
@@ -335,12 +333,6 @@ impl Lasting {
                 Changed::Conflict | Changed::Missing => {}
             }
         }
-    }
-
-    /// How many whole days a secret may be good by the file, and one where it is less.
-    fn most_days(&self) -> u32 {
-        let days = self.settings().longest.map(|longest| (longest.as_secs() / DAY).max(1));
-        days.map_or(MOST_DEVICE_DAYS, |days| u32::try_from(days).unwrap_or(u32::MAX))
     }
 
     /// The login of a code that somebody typed, if it still waits for an answer.

@@ -7,7 +7,7 @@ use settings::moment::{DayEnd, parse_moment};
 use settings::number;
 use time::OffsetDateTime;
 
-use super::{LEAST_LEFT, NotMade};
+use super::{DAY, LEAST_LEFT, NotMade};
 
 /// When a secret is to end. It has to be said: nobody gets one for ever because they forgot to ask for less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Expires {
     /// # Errors
     /// It is over before it begins or before it could be used, or lives too long.
     pub fn end(self, longest: Option<Duration>, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, NotMade> {
-        let too_long = |longest: Duration| NotMade::TooLong { days: longest.as_secs() / (24 * 3600) };
+        let too_long = |longest: Duration| NotMade::TooLong { days: longest.as_secs() / DAY };
         let end = match self {
             Expires::Never => return longest.map_or(Ok(None), |longest| Err(too_long(longest))),
             Expires::At(end) => end,
@@ -91,7 +91,6 @@ mod tests {
 
     #[test]
     fn ends_are_lengths_dates_moments_or_never() {
-        const DAY: u64 = 24 * 3600;
         let at = |text| parse_moment(text, DayEnd::End).map(Expires::At).ok_or(NoExpiry);
         for (text, expected) in [
             ("never", Ok(Expires::Never)),

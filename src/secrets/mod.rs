@@ -51,6 +51,9 @@ const AT_ONCE: usize = 32;
 /// What is left of a secret's life at least: registries take no shorter token than of a minute.
 const LEAST_LEFT: Duration = Duration::from_secs(60);
 
+/// A day, in seconds.
+pub(crate) const DAY: u64 = 24 * 3600;
+
 /// What the `lasting:` section says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -58,6 +61,14 @@ pub struct Settings {
     pub refresh: Refresh,
     /// The longest life that may be asked for; `None`: any, and for ever.
     pub longest: Option<Duration>,
+}
+
+impl Settings {
+    /// How many whole days a secret may be good, and one where it is less.
+    pub fn most_days(&self) -> u32 {
+        let days = self.longest.map(|longest| u32::try_from(longest.as_secs() / DAY).unwrap_or(u32::MAX));
+        days.map_or(u32::MAX, |days| days.max(1))
+    }
 }
 
 /// For which services a login gets a refresh token.

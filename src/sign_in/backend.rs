@@ -365,15 +365,13 @@ impl Inner {
                 (claim.account.clone(), gone)
             }
             Ok(Err(refused)) => return self.no_word(claim, kept, &refused.to_string(), now).await,
+            Err(cause) if cause.downcast_ref::<NoWord>().is_some_and(|reply| !reply.is_of_everybody()) => {
+                return self.no_word(claim, kept, &format!("{cause:#}"), now).await;
+            }
             Err(cause) => {
-                return match cause.downcast_ref::<NoWord>().is_some_and(|reply| !reply.is_of_everybody()) {
-                    true => self.no_word(claim, kept, &format!("{cause:#}"), now).await,
-                    false => {
-                        self.away(provider, &format!("{cause:#}"));
-                        self.put(claim, &claim.account, &kept).await?;
-                        self.last_word(claim, &kept, now)
-                    }
-                };
+                self.away(provider, &format!("{cause:#}"));
+                self.put(claim, &claim.account, &kept).await?;
+                return self.last_word(claim, &kept, now);
             }
         };
         self.put(claim, &account, &document).await?;

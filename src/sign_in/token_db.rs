@@ -6,8 +6,8 @@ mod redis;
 
 use std::path::PathBuf;
 
-pub(super) use level::read as read_level;
-pub(super) use record::OldRecord;
+pub(super) use level::{CURRENT, Entry, read as read_level};
+pub(super) use record::{OldRecord, key_of};
 pub(super) use redis::{Place, Redis, RedisSettings, Servers, Tls};
 
 /// Where docker_auth kept the passwords of a provider's people.

@@ -528,7 +528,7 @@ fn gives(decision: &Decision, action: TokenAction) -> impl Iterator<Item = bool>
 }
 
 /// What rules call the secrets of an account.
-fn name_of(owner: &Account) -> String {
+pub(super) fn name_of(owner: &Account) -> String {
     format!("tokens/{owner}")
 }
 

@@ -17,7 +17,7 @@ use crate::app::Snapshot;
 use crate::http::api::id_from;
 use crate::identity::{Account, LookUp};
 use crate::records::{Kept, Limits, SecretId, SecretKind};
-use crate::secrets::{Expires, New, NotMade, pull_only};
+use crate::secrets::{DAY, Expires, New, NotMade, Settings, pull_only};
 use crate::sign_in::Section;
 
 /// The cookie that brings a new password over to the page that shows it.
@@ -26,8 +26,7 @@ const NEW: &str = "new";
 const NEW_LIFE: u64 = 60;
 /// The ends that may be chosen, in days, and which is at first.
 const ENDS: [(u32, &str); 4] = [(7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year")];
-const USUAL_END: u32 = 90;
-const DAY: u64 = 24 * 3600;
+pub(super) const USUAL_END: u32 = 90;
 /// How many passwords are shown at once, and in how many bytes.
 const PAGE: u32 = 50;
 const BYTES: usize = 40_000;
@@ -47,19 +46,14 @@ struct AccountPage<'page> {
     usual: u32,
 }
 
-/// How many whole days a secret may live here; at least one, which is cut where that is too long.
-fn most_days(longest: Option<Duration>) -> u32 {
-    longest.map_or(u32::MAX, |longest| u32::try_from(longest.as_secs() / DAY).unwrap_or(u32::MAX).max(1))
-}
-
 /// The end that is chosen at first, in days.
-pub(super) fn usual_end(longest: Option<Duration>) -> u32 {
-    USUAL_END.min(most_days(longest))
+pub(super) fn usual_end(settings: &Settings) -> u32 {
+    USUAL_END.min(settings.most_days())
 }
 
 /// The ends that may be chosen: those of the usual ones that a secret may live to, and the last that it may, if that comes before.
-fn ends(longest: Option<Duration>) -> Vec<(u32, String)> {
-    let most = most_days(longest);
+fn ends(settings: &Settings) -> Vec<(u32, String)> {
+    let most = settings.most_days();
     let mut ends: Vec<_> =
         ENDS.into_iter().filter(|(days, _)| *days <= most).map(|(days, said)| (days, said.to_owned())).collect();
     let is_last = ENDS.into_iter().all(|(days, _)| days != most) && ENDS.into_iter().any(|(days, _)| days > most);
@@ -113,8 +107,8 @@ impl Desk<'_, '_> {
         let after = asked.field("after").map(|text| id_from(text).ok_or(Problem::Nothing)).transpose()?;
         let (passwords, next) = self.passwords(&account, after.as_ref()).await?;
         let frame = Frame { nav: self.nav_of(&who).await, here: "/account", ..Frame::of(self.prefix, Some(&account)) };
-        let longest = self.lasting.settings().longest;
-        let (ends, usual) = (ends(longest), usual_end(longest));
+        let settings = self.lasting.settings();
+        let (ends, usual) = (ends(settings), usual_end(settings));
         let shown = AccountPage { frame: &frame, new, passwords, next, ends, usual };
         let mut response = page(StatusCode::OK, &shown);
         let gone = sealed.map(|_| set_cookie(self.prefix, NEW, "", 0));
@@ -161,13 +155,13 @@ impl Desk<'_, '_> {
             return Ok(self.to("/sign-in", &[]));
         };
         let days: Option<u32> = form.field("days").and_then(|days| days.parse().ok());
-        let longest = self.lasting.settings().longest;
-        let days = days.filter(|days| ends(longest).iter().any(|(own, _)| own == days));
+        let settings = self.lasting.settings();
+        let days = days.filter(|days| ends(settings).iter().any(|(own, _)| own == days));
         let days = days.ok_or(Problem::Field { field: "Good for", wanted: "choose one of those that the form has" })?;
         let life = Duration::from_secs(u64::from(days).saturating_mul(DAY));
         let new = New {
             name: form.field("name").unwrap_or_default().trim().to_owned(),
-            expires: Some(Expires::In(longest.map_or(life, |longest| longest.min(life)))),
+            expires: Some(Expires::In(settings.longest.map_or(life, |longest| longest.min(life)))),
             limits: form.field("pull_only").map_or_else(Limits::default, |_| pull_only()),
             maker: Some(account.clone()),
         };
@@ -300,8 +294,9 @@ mod tests {
             (Some(400 * 24), &[7, 30, 90, 365], 90),
         ] {
             let longest = hours.map(|hours: u64| Duration::from_secs(hours * 3600));
-            let days: Vec<u32> = ends(longest).into_iter().map(|(days, _)| days).collect();
-            assert_eq!((days.as_slice(), usual_end(longest)), (expected, usual), "{hours:?} hours");
+            let settings = Settings { longest, ..Settings::default() };
+            let days: Vec<u32> = ends(&settings).into_iter().map(|(days, _)| days).collect();
+            assert_eq!((days.as_slice(), usual_end(&settings)), (expected, usual), "{hours:?} hours");
         }
     }
 }

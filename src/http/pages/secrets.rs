@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::account::{login_line, registry, usual_end};
+use super::account::{USUAL_END, login_line, registry, usual_end};
 use super::area::{Area, Room, SOME_ROBOT, Turn};
 use super::frame::Problem;
 use super::sheet::{Cell, Copy, Input, Link, Sheet, Table, UNKNOWN, fitting, minute_of};
 use super::sign_in::use_up;
-use crate::http::api::{Admitted, Refused, SecretsDesk, id_from};
+use crate::http::api::{Admitted, Refused, SecretsDesk, id_from, name_of};
 use crate::identity::Account;
 use crate::management::NotDone;
 use crate::random;
@@ -36,11 +38,6 @@ fn owner_of(told: &Told) -> String {
 /// The account that it logs in with.
 fn account(kept: &Kept) -> Result<Account, Problem> {
     Ok(account_of(&kept.owner).map_err(Refused::from)?)
-}
-
-/// What rules call the secrets of an account.
-fn secrets_of(account: &Account) -> String {
-    format!("tokens/{account}")
 }
 
 /// How the address of a list says whose secrets it is about.
@@ -84,7 +81,7 @@ impl Room<'_> {
             (Some(robot), None) => {
                 (Whose::Robot(robot_name(robot).map_err(|_| Problem::Nothing)?), SOME_ROBOT.to_owned())
             }
-            (None, Some(account)) => (Whose::Account(account.clone()), secrets_of(account)),
+            (None, Some(account)) => (Whose::Account(account.clone()), name_of(account)),
             (Some(_), Some(_)) => return Err(Problem::Nothing),
         };
         let is_all = whose == Whose::All;
@@ -158,7 +155,7 @@ impl Room<'_> {
 
     /// What somebody may do with the secrets of an account, for those who show what can be done.
     async fn could_with(&self, account: &Account, action: TokenAction) -> Result<bool, Problem> {
-        Ok(self.desk.could(&secrets_of(account), action.action()).await?)
+        Ok(self.desk.could(&name_of(account), action.action()).await?)
     }
 
     /// The secrets of an account that are good, and the ways to more of them and to a new one: each for whoever has the right to it.
@@ -208,7 +205,7 @@ impl Room<'_> {
         match self.turn {
             Turn::Shown => {
                 let (account, robots) = (self.account_asked()?, || SOME_ROBOT.to_owned());
-                let on = account.as_ref().map_or_else(robots, secrets_of);
+                let on = account.as_ref().map_or_else(robots, name_of);
                 if self.desk.access.lasting().is_none() || !self.desk.could(&on, TokenAction::Create.action()).await? {
                     return Err(Problem::Nothing);
                 }
@@ -365,7 +362,7 @@ impl Room<'_> {
     /// How long a secret is good where nobody says otherwise.
     fn usual_end(&self) -> String {
         let lasting = self.visit.snapshot.access.lasting();
-        format!("{}d", usual_end(lasting.and_then(|lasting| lasting.settings().longest)))
+        format!("{}d", lasting.map_or(USUAL_END, |lasting| usual_end(lasting.settings())))
     }
 
     /// Asks until when a secret is to be made anew, and does.
@@ -377,7 +374,7 @@ impl Room<'_> {
             Turn::Shown => {
                 let told = Told::of(&kept, state);
                 let once = random::bytes::<16>().map_err(|cause| Problem::Unavailable(cause.into()))?;
-                let once: String = once.iter().map(|byte| format!("{byte:02x}")).collect();
+                let once = URL_SAFE_NO_PAD.encode(once);
                 let hidden = vec![("id", told.id.clone()), ("once", once)];
                 let form = self.form("Make it anew", Area::RenewSecret, "Renew it", hidden);
                 let end = "Good for, such as 90d, or until 2027-01-31";

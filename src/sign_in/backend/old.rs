@@ -26,7 +26,7 @@ use crate::shown::printable;
 use crate::sign_in::found::{Found, Refused};
 use crate::sign_in::person::{Document, OldPassword, State};
 use crate::sign_in::settings::{self, LONGEST};
-use crate::sign_in::token_db::{OldRecord, TokenDb, read_level};
+use crate::sign_in::token_db::{Entry, OldRecord, TokenDb, key_of, read_level};
 
 /// How long a login waits for an import. Later ones find it done.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -434,15 +434,15 @@ impl Inner {
 }
 
 /// The records of a folder, read where nobody waits for other requests.
-async fn read_folder(folder: &Path) -> anyhow::Result<Option<Vec<(Vec<u8>, Vec<u8>)>>> {
+async fn read_folder(folder: &Path) -> anyhow::Result<Option<Vec<Entry>>> {
     let folder = folder.to_owned();
     // A damaged database may break the library down.
     tokio::task::spawn_blocking(move || read_level(&folder)).await.context("the database of docker_auth is damaged")?
 }
 
 /// The record of a name among those of a folder.
-fn of_name(records: Vec<(Vec<u8>, Vec<u8>)>, name: &str) -> Option<(String, Vec<u8>)> {
-    let key = format!("t:{name}");
+fn of_name(records: Vec<Entry>, name: &str) -> Option<(String, Vec<u8>)> {
+    let key = key_of(name);
     let (_, text) = records.into_iter().find(|(own, _)| *own == key.as_bytes())?;
     Some((key, text))
 }

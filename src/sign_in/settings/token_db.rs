@@ -9,7 +9,7 @@ use settings::{At, Field, Refusal, Secrets, Section as Map};
 use crate::passwords::password::MAX_COST;
 use crate::pem::named::read_authorities;
 use crate::secret::Secret;
-use crate::sign_in::token_db::{Place, RedisSettings, Servers, Tls, TokenDb};
+use crate::sign_in::token_db::{CURRENT, Place, RedisSettings, Servers, Tls, TokenDb};
 
 /// Where go-redis asks if the file does not say.
 const USUAL_PLACE: (&str, u16) = ("localhost", 6379);
@@ -71,8 +71,7 @@ fn read_level(field: &Field<'_>) -> Option<TokenDb> {
         );
     }
     if let Some(at) = path.as_ref().filter(|_| section.secrets() == Secrets::Read) {
-        // The file that names all others of LevelDB's.
-        let current = at.value.join("CURRENT");
+        let current = at.value.join(CURRENT);
         match current.try_exists() {
             Ok(false) => section.warn(
                 &at.place,

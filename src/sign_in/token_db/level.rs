@@ -20,10 +20,10 @@ const NAME: &str = "docker_auth";
 /// The file that whoever has a database open holds a lock of.
 const LOCK: &str = "LOCK";
 /// The file that names the others.
-const CURRENT: &str = "CURRENT";
+pub(in crate::sign_in) const CURRENT: &str = "CURRENT";
 
 /// A key and its text.
-type Entry = (Vec<u8>, Vec<u8>);
+pub(in crate::sign_in) type Entry = (Vec<u8>, Vec<u8>);
 
 /// The keys and texts of a database; `None` where there is none in the folder, or no such folder.
 ///

@@ -13,7 +13,12 @@ use crate::secret::Secret;
 use crate::sign_in::found::MOST_VALUES;
 
 /// What a key begins with, before the person's name.
-pub(in crate::sign_in) const PREFIX: &str = "t:";
+pub(super) const PREFIX: &str = "t:";
+/// The key of somebody's record.
+pub(in crate::sign_in) fn key_of(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
 /// The longest record, in bytes. One has two tokens of a provider, and the names of groups.
 const LONGEST: usize = 256 * 1024;
 /// The most labels of one.

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tracing::{info, warn};
 
-use super::record::PREFIX;
+use super::record::key_of;
 use crate::breaker::{Breaker, Passage, Trial, trials_of};
 use crate::pem::tls::{Authorities, client_config, config_of_anybody};
 use crate::secret::Secret;
@@ -159,7 +159,7 @@ impl Redis {
         let inner = &self.0;
         let shown = inner.settings.servers.shown();
         let pass = inner.breaker.admit().map_err(|open| anyhow::anyhow!("Redis at {shown}: {open}"))?;
-        let key = format!("{PREFIX}{name}");
+        let key = key_of(name);
         match inner.ask(&get_command(&key)).await {
             Ok(Value::BulkString(text)) => Ok(Some((key, text))),
             Ok(Value::Nil) => Ok(None),
