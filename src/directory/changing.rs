@@ -1,11 +1,9 @@
 //! Changes of the directory, which are made in the records alone: what the file has is changed in the file.
 
-use policy::pattern::LabelValue;
-
 use super::Directory;
 use super::documents::{NewEntry, authorities_in, with_name_alone};
 use super::entry::{EVERYBODY, Named, id_of, is_everybody};
-use super::labels::Label;
+use super::labels::is_in_group;
 use super::view::{Origin, View};
 use crate::authn::{Account, Identity};
 use crate::records::directory::{Entry, EntryAt, EntryKind};
@@ -130,7 +128,7 @@ fn said_taken(clash: Option<&Clash>) -> String {
 }
 
 /// So many entries that name another are said.
-const MOST_SAID: usize = 20;
+pub(super) const MOST_SAID: usize = 20;
 
 /// So many names of registries that one user declared are kept once these are removed: whoever declares and removes without end does
 /// not fill the records.
@@ -421,12 +419,8 @@ fn number(quota: u32) -> usize {
 
 /// That somebody may declare a registry of this name: that no other groups were responsible for one, nor the operator.
 fn check_name(view: &View, who: &Identity, service: &str, remains: Remains) -> Result<(), NotChanged> {
-    let is_own = |id: &String| {
-        let own = who.labels.get(Label::Gid.as_str());
-        own.is_some_and(|own| own.contains(&LabelValue::literal(id)))
-    };
     match (view.reserved(service), remains) {
-        (Some(reserved), _) if reserved.responsibles.iter().any(is_own) => Ok(()),
+        (Some(reserved), _) if reserved.responsibles.iter().any(|id| is_in_group(who, id)) => Ok(()),
         (Some(_), _) => Err(NotChanged::Reserved),
         // One that the file had is gone from there without a word. One that is there is told to be.
         (None, Remains::Something) if view.registries().get(service).is_none() => Err(NotChanged::Reserved),
@@ -469,10 +463,9 @@ pub(super) fn check(view: &View, new: &NewEntry) -> Result<(), NotChanged> {
 /// The same beside others that are new, too.
 pub(super) fn check_beside(fresh: &[&NewEntry], new: &NewEntry) -> Result<(), NotChanged> {
     let clash = |other: &NewEntry| {
-        let both = (named(new), named(other));
         let of = match (new, other) {
             _ if new.at() == other.at() => ClashOf::Name,
-            _ if both.0.zip(both.1).is_some_and(|(new, other)| new.1 == other.1) => ClashOf::Id,
+            _ if id_in(new).is_some_and(|id| id_in(other) == Some(id)) => ClashOf::Id,
             (NewEntry::Registry { registry, .. }, NewEntry::Registry { registry: own, .. }) => clash_of(registry, own)?,
             (_, _) => return None,
         };
@@ -484,12 +477,12 @@ pub(super) fn check_beside(fresh: &[&NewEntry], new: &NewEntry) -> Result<(), No
     }
 }
 
-/// The name and the id of what has both.
-fn named(entry: &NewEntry) -> Option<(&str, u64)> {
+/// The id of what has one.
+fn id_in(entry: &NewEntry) -> Option<u64> {
     match entry {
-        NewEntry::Group(group) => Some((&group.name, group.id)),
-        NewEntry::User(user) => Some((&user.name, user.id)),
-        NewEntry::App(app) => Some((&app.name, app.id)),
+        NewEntry::Group(group) => Some(group.id),
+        NewEntry::User(user) => Some(user.id),
+        NewEntry::App(app) => Some(app.id),
         NewEntry::Service(_) | NewEntry::Registry { .. } => None,
     }
 }

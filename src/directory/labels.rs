@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use policy::pattern::{LabelValue, LabelValues};
 
 use super::entry::Privilege;
+use crate::authn::Identity;
 
 /// A label that the directory gives, and nobody else: a backend's label of the same name is dropped, since whoever writes it
 /// there could otherwise give themselves what the directory did not.
@@ -62,6 +63,11 @@ impl Label {
             Label::Privilege => "privilege",
         }
     }
+}
+
+/// Whether somebody is in the group of this id, by the labels that they came in with.
+pub(crate) fn is_in_group(who: &Identity, id: &str) -> bool {
+    who.labels.get(Label::Gid.as_str()).is_some_and(|own| own.contains(&LabelValue::literal(id)))
 }
 
 /// What somebody is and has, as far as the directory knows.

@@ -35,6 +35,7 @@ pub use documents::NewEntry;
 use reading::Reading;
 
 pub use labels::Label;
+pub(crate) use labels::is_in_group;
 pub use planning::Planned;
 pub(crate) use service_logins::ServiceLogins;
 pub use settings::{Elsewhere, NAME, Settings, read};

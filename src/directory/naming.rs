@@ -3,13 +3,16 @@
 //! Stores without transactions keep this, too: whoever removes marks the entry first, and then looks at who names it; whoever names
 //! writes first, and then looks at what is named. Of the two at once, one sees the other.
 
+use std::collections::BTreeSet;
+
 use super::Directory;
-use super::changing::NotChanged;
+use super::changing::{MOST_SAID, NotChanged};
 use super::documents::{NewEntry, Stay, with_stay};
-use super::entry::{App, Named as _, id_of, is_everybody};
+use super::entry::{App, Named, Service, User, id_of, is_everybody};
 use super::view::{Listed, View};
 use crate::records::directory::{EntryAt, EntryKind};
 use crate::records::{Changed, Failure, Version};
+use crate::registries::Registry;
 
 impl View {
     /// The app of this code or id.
@@ -20,26 +23,17 @@ impl View {
 
     /// The entries that name this one, by name or id. Who declared a registry is not named by it: that is history, and gives nothing.
     pub fn naming(&self, at: &EntryAt) -> Vec<EntryAt> {
-        let of = |kind: EntryKind, name: &str| EntryAt { kind, name: name.to_owned() };
+        let namers = Namers {
+            users: self.users().iter().map(|own| &own.entry).collect(),
+            apps: self.apps().iter().map(|own| &own.entry).collect(),
+            services: self.services().iter().map(|own| &own.entry).collect(),
+            registries: self.registries().iter().collect(),
+        };
+        let is_group = |name: &String| self.group(name).is_some_and(|group| group.entry.name == at.name);
+        let is_app = |name: &String| self.app(name).is_some_and(|app| app.entry.name == at.name);
         match at.kind {
-            EntryKind::Group => {
-                let is_it = |name: &String| self.group(name).is_some_and(|group| group.entry.name == at.name);
-                let users = self.users().iter().map(|own| &own.entry);
-                let users = users.filter(|user| user.groups.iter().chain(&user.primary_group).any(is_it));
-                let apps = self.apps().iter().map(|own| &own.entry);
-                let apps = apps.filter(|app| app.responsibles.iter().chain(&app.publications).any(is_it));
-                let registries = self.registries().iter();
-                let registries = registries.filter(|own| own.responsibles.iter().chain(&own.publications).any(is_it));
-                let users = users.map(|user| of(EntryKind::User, &user.name));
-                let apps = apps.map(|app| of(EntryKind::App, &app.name));
-                users.chain(apps).chain(registries.map(|own| of(EntryKind::Registry, &own.service))).collect()
-            }
-            EntryKind::App => {
-                let services = self.services().iter().map(|own| &own.entry);
-                let is_it = |name: &str| self.app(name).is_some_and(|app| app.entry.name == at.name);
-                let services = services.filter(|service| is_it(&service.app));
-                services.map(|service| of(EntryKind::Service, &service.name)).collect()
-            }
+            EntryKind::Group => namers.naming(at.kind, &is_group),
+            EntryKind::App => namers.naming(at.kind, &is_app),
             EntryKind::User | EntryKind::Service | EntryKind::Registry => Vec::new(),
         }
     }
@@ -66,6 +60,77 @@ impl View {
             }
         }
         Ok(())
+    }
+}
+
+/// The entries that may name others.
+pub(super) struct Namers<'own> {
+    users: Vec<&'own User>,
+    apps: Vec<&'own App>,
+    services: Vec<&'own Service>,
+    registries: Vec<&'own Registry>,
+}
+
+impl<'own> Namers<'own> {
+    /// Those of the records.
+    pub(super) fn of_kept(
+        users: &'own [Listed<User>],
+        apps: &'own [Listed<App>],
+        services: &'own [Listed<Service>],
+        registries: &'own [Listed<Registry>],
+    ) -> Namers<'own> {
+        Namers {
+            users: users.iter().map(|own| &own.entry).collect(),
+            apps: apps.iter().map(|own| &own.entry).collect(),
+            services: services.iter().map(|own| &own.entry).collect(),
+            registries: registries.iter().map(|own| &own.entry).collect(),
+        }
+    }
+
+    /// Those that name the group or the app that these references mean.
+    fn naming(&self, kind: EntryKind, is_it: &dyn Fn(&String) -> bool) -> Vec<EntryAt> {
+        let of = |kind: EntryKind, name: &str| EntryAt { kind, name: name.to_owned() };
+        match kind {
+            EntryKind::Group => {
+                let users = self.users.iter();
+                let users = users.filter(|user| user.groups.iter().chain(&user.primary_group).any(is_it));
+                let apps = self.apps.iter();
+                let apps = apps.filter(|app| app.responsibles.iter().chain(&app.publications).any(is_it));
+                let registries = self.registries.iter();
+                let registries = registries.filter(|own| own.responsibles.iter().chain(&own.publications).any(is_it));
+                let users = users.map(|user| of(EntryKind::User, &user.name));
+                let apps = apps.map(|app| of(EntryKind::App, &app.name));
+                users.chain(apps).chain(registries.map(|own| of(EntryKind::Registry, &own.service))).collect()
+            }
+            EntryKind::App => {
+                let services = self.services.iter().filter(|service| is_it(&service.app));
+                services.map(|service| of(EntryKind::Service, &service.name)).collect()
+            }
+            EntryKind::User | EntryKind::Service | EntryKind::Registry => Vec::new(),
+        }
+    }
+
+    /// Says of each group or app of the records that the file's took the name or the id of, which entries of the records named it, and
+    /// mean the file's now.
+    pub(super) fn remarks<T: Named>(&self, kind: EntryKind, file: &[T], kept: &[Listed<T>]) -> Vec<String> {
+        let (names, ids) = (file.iter().map(Named::name), file.iter().map(Named::id));
+        let (names, ids): (BTreeSet<&str>, BTreeSet<u64>) = (names.collect(), ids.collect());
+        let is_lost = |own: &&Listed<T>| names.contains(own.entry.name()) || ids.contains(&own.entry.id());
+        let lost = kept.iter().filter(is_lost);
+        let told = lost.filter_map(|own| {
+            let (what, name, id) = (kind.as_str(), own.entry.name(), own.entry.id().to_string());
+            let is_it = |reference: &String| {
+                (reference == name && names.contains(name)) || (*reference == id && ids.contains(&own.entry.id()))
+            };
+            let by = self.naming(kind, &is_it);
+            let said = by.iter().take(MOST_SAID).map(|at| format!("{} {}", at.kind.as_str(), at.name));
+            let said: Vec<String> = said.chain((by.len() > MOST_SAID).then(|| "others".to_owned())).collect();
+            let said = said.join(", ");
+            (!said.is_empty()).then(|| {
+                format!("the {what} {name} (id {id}) of the records is the file's now: {said} of the records named it")
+            })
+        });
+        told.collect()
     }
 }
 

@@ -69,15 +69,9 @@ impl View {
             NewEntry::App(app) => self.apps().iter().any(|own| own.entry == *app),
             NewEntry::Service(service) => self.service(&service.name).is_some_and(|own| own.entry.app == service.app),
             NewEntry::Registry { registry, .. } => {
-                let said = |own: &Registry| {
-                    (
-                        own.url.clone(),
-                        own.hosts.clone(),
-                        own.restriction,
-                        own.publications.clone(),
-                        own.responsibles.clone(),
-                    )
-                };
+                fn said(own: &Registry) -> impl PartialEq {
+                    (&own.url, &own.hosts, own.restriction, &own.publications, &own.responsibles)
+                }
                 self.registries().get(&registry.service).is_some_and(|own| said(own) == said(registry))
             }
         }

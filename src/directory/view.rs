@@ -8,6 +8,7 @@ use policy::scope::is_component;
 
 use super::entry::{App, Entries, Group, Named, Privilege, Service, User, id_of, is_everybody};
 use super::labels::Member;
+use super::naming::Namers;
 use crate::authn::Account;
 use crate::records::Version;
 use crate::records::directory::{EntryAt, EntryKind};
@@ -110,7 +111,7 @@ impl View {
         let Kept { groups, users, apps, services, registries, leaving, reserved, unreadable } = kept;
         let remarks = unreadable.into_iter().map(|text| format!("{text}, and counts for nothing")).collect();
         let mut view = View { remarks, leaving, reserved, ..View::default() };
-        let namers = Namers { users: &users, apps: &apps, services: &services, registries: &registries };
+        let namers = Namers::of_kept(&users, &apps, &services, &registries);
         let meant = [
             namers.remarks(EntryKind::Group, &file.groups, &groups),
             namers.remarks(EntryKind::App, &file.apps, &apps),
@@ -371,63 +372,6 @@ impl<'view> Member<'view> {
         }
     }
 }
-
-/// The entries of the records that name others.
-struct Namers<'kept> {
-    users: &'kept [Listed<User>],
-    apps: &'kept [Listed<App>],
-    services: &'kept [Listed<Service>],
-    registries: &'kept [Listed<Registry>],
-}
-
-impl Namers<'_> {
-    /// Says of each group or app of the records that the file's took the name or the id of, which entries of the records named it, and
-    /// mean the file's now.
-    fn remarks<T: Named>(&self, kind: EntryKind, file: &[T], kept: &[Listed<T>]) -> Vec<String> {
-        let (names, ids) = (file.iter().map(Named::name), file.iter().map(Named::id));
-        let (names, ids): (BTreeSet<&str>, BTreeSet<u64>) = (names.collect(), ids.collect());
-        let is_lost = |own: &&Listed<T>| names.contains(own.entry.name()) || ids.contains(&own.entry.id());
-        let lost = kept.iter().filter(is_lost);
-        let told = lost.filter_map(|own| {
-            let (what, name, id) = (kind.as_str(), own.entry.name(), own.entry.id().to_string());
-            let is_it = |reference: &String| {
-                (reference == name && names.contains(name)) || (*reference == id && ids.contains(&own.entry.id()))
-            };
-            let by = self.naming(kind, &is_it);
-            let by = by.iter().take(MOST_SAID).map(String::as_str).chain((by.len() > MOST_SAID).then_some("others"));
-            let by: Vec<&str> = by.collect();
-            let by = by.join(", ");
-            (!by.is_empty()).then(|| {
-                format!("the {what} {name} (id {id}) of the records is the file's now: {by} of the records named it")
-            })
-        });
-        told.collect()
-    }
-
-    fn naming(&self, kind: EntryKind, is_it: &dyn Fn(&String) -> bool) -> Vec<String> {
-        match kind {
-            EntryKind::Group => {
-                let users = self.users.iter().map(|own| &own.entry);
-                let users = users.filter(|own| own.groups.iter().chain(&own.primary_group).any(is_it));
-                let apps = self.apps.iter().map(|own| &own.entry);
-                let apps = apps.filter(|own| own.responsibles.iter().chain(&own.publications).any(is_it));
-                let registries = self.registries.iter().map(|own| &own.entry);
-                let registries = registries.filter(|own| own.responsibles.iter().chain(&own.publications).any(is_it));
-                let users = users.map(|own| format!("user {}", own.name));
-                let apps = apps.map(|own| format!("app {}", own.name));
-                users.chain(apps).chain(registries.map(|own| format!("registry {}", own.service))).collect()
-            }
-            EntryKind::App => {
-                let services = self.services.iter().filter(|own| is_it(&own.entry.app));
-                services.map(|own| format!("service {}", own.entry.name)).collect()
-            }
-            EntryKind::User | EntryKind::Service | EntryKind::Registry => Vec::new(),
-        }
-    }
-}
-
-/// So many of those that name an entry are said.
-const MOST_SAID: usize = 20;
 
 fn in_file<T: Clone>(entries: &[T]) -> Vec<Listed<T>> {
     entries.iter().map(|entry| Listed { entry: entry.clone(), origin: Origin::File }).collect()

@@ -73,6 +73,13 @@ pub struct Sought {
     pub counted: Counted,
 }
 
+impl Sought {
+    /// The first one that there is, for whoever asks whether there is any.
+    pub fn any() -> Sought {
+        Sought { search: None, after: None, limit: 1, counted: Counted::Not }
+    }
+}
+
 /// Whether a list says how many there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Counted {

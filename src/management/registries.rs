@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use policy::pattern::LabelValue;
 use time::OffsetDateTime;
 use url::Url;
 
 use super::entries::{once_each, over};
 use super::told::{ToldRegistry, moment};
-use super::{Candidate, Desk, LOT, NotDone, Page, SERVICE, Sought, granted, ours};
+use super::{Candidate, Desk, NotDone, Page, SERVICE, Sought, granted, ours};
 use crate::background;
 use crate::catalogue::Status;
 use crate::directory::changing::{NotChanged, Remains};
 use crate::directory::entry::is_everybody;
 use crate::directory::rights::{Managed, ManagedAction};
-use crate::directory::{Label, NewEntry, Origin, View};
+use crate::directory::{NewEntry, Origin, View, is_in_group};
 use crate::pem::tls::Authorities;
 use crate::records::directory::{EntryAt, EntryKind};
 use crate::records::{Failure, Version};
@@ -54,18 +53,10 @@ impl Desk<'_> {
         candidates.sort_by(|one, other| one.name.cmp(&other.name));
         let page =
             self.page(SERVICE, candidates, sought, |_, registry| ToldRegistry::of(&view, registry, None)).await?;
-        let mut items = Vec::with_capacity(page.items.len());
-        for lot in page.items.chunks(LOT) {
-            let changes =
-                |told: &ToldRegistry| ours(&Managed::Registry(&told.service).name(), [ManagedAction::Change.action()]);
-            let decision = self.decide(SERVICE, lot.iter().map(changes).collect::<Result<_, _>>()?).await?;
-            for (told, grant) in lot.iter().zip(decision.grants()) {
-                match grant.granted.is_empty() {
-                    false => items.push(told.clone()),
-                    true => items.push(told.clone().without_inside()),
-                }
-            }
-        }
+        let names: Vec<String> = page.items.iter().map(|told| Managed::Registry(&told.service).name()).collect();
+        let may = self.could_each(&names, ManagedAction::Change.action()).await?;
+        let items = page.items.into_iter().zip(may);
+        let items = items.map(|(told, changes)| if changes { told } else { told.without_inside() }).collect();
         Ok(Page { items, ..page })
     }
 
@@ -190,12 +181,10 @@ impl Desk<'_> {
     /// Otherwise whoever manages one registry could have others answer for it.
     async fn may_name(&self, before: &[&String], registry: &Registry) -> Result<(), NotDone> {
         let view = self.view()?;
-        let own = self.who.labels.get(Label::Gid.as_str());
-        let is_own = |id: u64| own.is_some_and(|own| own.contains(&LabelValue::literal(&id.to_string())));
         for group in registry.responsibles.iter().chain(&registry.publications) {
             let name = match view.group(group).map(|group| group.entry.id) {
                 _ if before.contains(&group) => continue,
-                Some(id) if is_own(id) => continue,
+                Some(id) if is_in_group(self.who, &id.to_string()) => continue,
                 Some(id) => Managed::Group(id).name(),
                 None if is_everybody(group) => "groups/everybody".to_owned(),
                 None => return Err(NotChanged::Unknown { what: "group", name: group.clone() }.into()),

@@ -152,8 +152,7 @@ impl Desk<'_> {
         registries::declared(&view, service)?;
         let page = self.listed(service, filter, sought).await?;
         // Who sees any of them may search in vain.
-        let any = Sought { search: None, after: None, limit: 1, counted: Counted::Not };
-        if page.items.is_empty() && self.listed(service, Filter::default(), &any).await?.items.is_empty() {
+        if page.items.is_empty() && self.listed(service, Filter::default(), &Sought::any()).await?.items.is_empty() {
             self.require(Managed::Registry(service), ManagedAction::Show).await?;
         }
         Ok(page)

@@ -285,7 +285,7 @@ impl Desk<'_, '_> {
 async fn nav(desk: &management::Desk<'_>, prefix: &str) -> Result<Vec<Link>, Problem> {
     let mut nav = Vec::new();
     let mut add = |path: &str, title: &str| nav.push(Link { href: format!("{prefix}{path}"), title: title.to_owned() });
-    let any = Sought { search: None, after: None, limit: 1, counted: Counted::Not };
+    let any = Sought::any();
     if desk.catalogue.is_some() {
         add("/repositories", "Repositories");
     }

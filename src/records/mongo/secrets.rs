@@ -330,6 +330,7 @@ impl SeenTokens for MongoRecords {
             Changed::Conflict | Changed::Missing => Presented::Again,
         })
     }
+
     async fn was_seen(&self, hash: &SecretHash) -> Result<bool, Failure> {
         Ok(self.find_one(SEEN, doc! { "_id": hexadecimal(&hash.0) }).await?.is_some())
     }

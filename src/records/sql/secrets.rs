@@ -67,21 +67,20 @@ impl Secrets for SqlRecords {
     async fn add(&self, secret: &Kept, room: Room, now: OffsetDateTime) -> Result<Added, Failure> {
         let (row, at) = (SecretRow::from_kept(secret)?, milliseconds(now));
         let (id, owner, kind) = (row.id.clone(), row.owner.clone(), row.kind.clone());
-        let mut steps = Vec::new();
         let epoch = row.epoch;
-        match room {
-            Room::Any => {}
-            Room::Evict(_) | Room::Refuse(_) => {
-                // Of two that are added at once, the second counts the first: on PostgreSQL this row is theirs in turn.
-                let sql = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, 0) \
-                           ON CONFLICT (owner) DO UPDATE SET epoch = dockwarden_epochs.epoch";
-                steps.push(Step::any(sql, vec![owner.as_str().into()]));
-            }
-        }
+        // Of two that are added at once, the second counts the first: on PostgreSQL this row is theirs in turn.
+        let in_turn = "INSERT INTO dockwarden_epochs (owner, epoch) VALUES ($1, 0) \
+                       ON CONFLICT (owner) DO UPDATE SET epoch = dockwarden_epochs.epoch";
+        let in_turn = Step::any(in_turn, vec![owner.as_str().into()]);
+        let mut steps = Vec::new();
         let most = match room {
             Room::Any => None,
-            Room::Evict(most) => Some(most),
+            Room::Evict(most) => {
+                steps.push(in_turn);
+                Some(most)
+            }
             Room::Refuse(most) => {
+                steps.push(in_turn);
                 let sql = "UPDATE dockwarden_epochs SET epoch = epoch WHERE owner = $1 AND (SELECT COUNT(*) \
                            FROM dockwarden_secrets s WHERE s.owner = $1 AND s.kind = $2 AND s.revoked IS NULL \
                            AND (s.over IS NULL OR s.over > $3) AND s.epoch >= $4) < $5";
@@ -297,6 +296,7 @@ impl SeenTokens for SqlRecords {
             Written::Duplicate { .. } | Written::Unmet { .. } => Presented::Again,
         })
     }
+
     async fn was_seen(&self, hash: &SecretHash) -> Result<bool, Failure> {
         let sql = "SELECT 1 FROM dockwarden_seen WHERE hash = $1";
         Ok(!self.read(sql, &[hexadecimal(&hash.0).into()]).await?.is_empty())
