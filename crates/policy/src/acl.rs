@@ -57,6 +57,27 @@ impl Acl {
         Ok(Answer::NoMatch { until })
     }
 
+    /// The first rule above this one that matches a question at its moment.
+    ///
+    /// # Errors
+    /// As [`Acl::decide`].
+    pub(crate) fn first_above(
+        &self,
+        number: usize,
+        question: &Question<'_>,
+        budget: &mut Budget,
+    ) -> Result<Option<usize>, TooComplex> {
+        let candidates = self.index.candidates(Some(question.account), Some(question.resource.name()));
+        for index in candidates.into_iter().take_while(|index| *index < number) {
+            let Some(rule) = self.rules.get(index) else { continue };
+            match rule.check(question, budget)? {
+                RuleMatch::Fails(_) => {}
+                RuleMatch::Matches => return Ok(Some(index)),
+            }
+        }
+        Ok(None)
+    }
+
     /// The rule that makes the answer to a question hang on the time: the first that matches but for its window, unless one without a
     /// window decides before it. With none, the answer is the same at every moment.
     ///

@@ -7,6 +7,7 @@
 //! told that the ordinary decision did not confirm, so a mistake here can only miss something.
 
 mod aligned;
+mod decider;
 mod diff;
 mod held;
 mod outcomes;

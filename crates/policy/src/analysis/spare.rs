@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use time::OffsetDateTime;
 
 use super::aligned::{Reaches, key_beside_texts};
+use super::decider::decides_for;
 use crate::acl::Acl;
 use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
@@ -50,12 +51,12 @@ pub fn spare(acl: &Acl, after: After, from: OffsetDateTime, still: &dyn Fn() -> 
             break;
         }
         let near = reaches.near(number);
-        let above: Vec<usize> = near.iter().copied().filter(|other| *other < number && !gone.contains(other)).collect();
-        let below = near.into_iter().filter(|other| *other > number);
+        let above = || near.iter().copied().filter(|other| *other < number && !gone.contains(other)).collect();
+        let below = near.iter().copied().filter(|other| *other > number);
         let past = rule.window().1.is_some_and(|end| end <= from);
         let why = if past {
             Some(Spare::Past)
-        } else if let Some(by) = covered(rules, &above, rule, from, still) {
+        } else if let Some(by) = hidden(acl, number, &above, from, still) {
             Some(Spare::NeverDecides(by))
         } else {
             alike(rules, below, rule, (after, from), still)
@@ -71,12 +72,11 @@ pub fn spare(acl: &Acl, after: After, from: OffsetDateTime, still: &dyn Fn() -> 
 /// The rules that decide nothing, each with those above it that match all that it does, as long as there is time.
 pub fn shadowed(acl: &Acl, from: OffsetDateTime, still: &dyn Fn() -> bool) -> BTreeMap<usize, BTreeSet<usize>> {
     let reaches = Reaches::new(acl.rules());
-    let rules = acl.rules().iter().enumerate();
-    rules
+    (0..acl.rules().len())
         .take_while(|_| still())
-        .filter_map(|(number, rule)| {
-            let above: Vec<usize> = reaches.near(number).into_iter().take_while(|above| *above < number).collect();
-            Some((number, covered(acl.rules(), &above, rule, from, still)?))
+        .filter_map(|number| {
+            let above = || reaches.near(number).into_iter().take_while(|above| *above < number).collect();
+            Some((number, hidden(acl, number, &above, from, still)?))
         })
         .collect()
 }
@@ -104,21 +104,38 @@ pub fn mergeable(acl: &Acl) -> Vec<(usize, Field)> {
     found
 }
 
-fn covered(
-    rules: &[Rule],
-    above: &[usize],
-    rule: &Rule,
+/// The rules that match all that a rule does, of those above it: one, or several together.
+fn hidden(
+    acl: &Acl,
+    number: usize,
+    above: &dyn Fn() -> Vec<usize>,
     from: OffsetDateTime,
     still: &dyn Fn() -> bool,
 ) -> Option<BTreeSet<usize>> {
+    let rules = acl.rules();
+    let rule = rules.get(number)?;
+    let first = decides_for(acl, number, from);
+    if first == Some(number) {
+        return None;
+    }
+    let grammar = names_of(rule);
+    let above = above();
+    let is_alone = |above: &Rule| includes(above, rule, Field::Name, grammar, still);
+    // None before the first that matches one question of the rule matches all of them.
+    if let Some(first) = first.filter(|first| above.contains(first))
+        && let Some(likely) = rules.get(first)
+        && covers_beside_name(likely, rule, from, still)
+        && is_alone(likely)
+    {
+        return Some(BTreeSet::from([first]));
+    }
     let wide: Vec<(usize, &Rule)> = above
-        .iter()
-        .filter_map(|number| Some((*number, rules.get(*number)?)))
+        .into_iter()
+        .filter_map(|number| Some((number, rules.get(number)?)))
         .filter(|(_, above)| covers_beside_name(above, rule, from, still))
         .take(MOST_TOGETHER)
         .collect();
-    let grammar = names_of(rule);
-    if let Some((number, _)) = wide.iter().find(|(_, above)| includes(above, rule, Field::Name, grammar, still)) {
+    if let Some((number, _)) = wide.iter().find(|(_, above)| is_alone(above)) {
         return Some(BTreeSet::from([*number]));
     }
     let own = rule.pattern(Field::Name).map(at_most)?;

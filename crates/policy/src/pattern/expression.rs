@@ -262,7 +262,7 @@ fn slot_name(number: usize) -> String {
     format!("slot{number}")
 }
 
-fn parse(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
+pub(super) fn parse(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
     regex_syntax::ParserBuilder::new().nest_limit(DEEPEST).build().parse(source).map_err(Box::new)
 }
 

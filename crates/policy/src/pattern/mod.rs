@@ -12,6 +12,7 @@ mod glob_template;
 mod language;
 mod path;
 mod pieces;
+mod sample;
 mod template;
 
 use std::borrow::Cow;

@@ -8,6 +8,7 @@
 mod blind;
 mod samples;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration as Span, Instant};
@@ -776,6 +777,29 @@ fn check_25_rules_that_are_spare_are_told_with_the_reason() {
         shadowed(&acl(&[rule("/.*/", "pull"), rule("b", "pull")]), NOW, &|| true),
         BTreeMap::from([(1, [0].into())])
     );
+}
+
+/// A reload waits for this: of very many rules, each of which could be hidden by any other as far as its beginning says, only the one
+/// that is hidden takes a walk through names.
+#[test]
+fn what_is_hidden_among_very_many_rules_is_found_without_holding_each_against_all() {
+    let of = |account: &str, name: String| RuleText { account: Some(account.to_owned()), ..rule(&name, "pull") };
+    let kinds = [
+        |number: usize| ("/.+/", format!("/^(mirror|cache)-{number}\\/.*$/")),
+        |number: usize| ("/^[^@]+@[a-z]{2,}$/", format!("${{labels:team}}/part-{number}/[a-m]*/v?")),
+        |number: usize| ("ci-*", format!("/[/]release-{number}[/]${{service}}/")),
+    ];
+    let mut rules: Vec<RuleText> =
+        (0..2_000).flat_map(|number| kinds.map(|kind| kind(number))).map(|(account, name)| of(account, name)).collect();
+    rules.push(of("alice", "cache-1999/app".to_owned()));
+    let asked = Cell::new(0);
+    let still = || {
+        asked.set(asked.get() + 1);
+        true
+    };
+    let hidden = shadowed(&acl(&rules), NOW, &still);
+    assert_eq!(hidden, BTreeMap::from([(6_000, [5_997].into())]));
+    assert!(asked.get() < 6_500, "{}", asked.get());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod properties;
 mod refused;
+mod samples;
 mod work;
 
 use super::*;
