@@ -22,6 +22,7 @@ use crate::shown::printable;
 
 /// Change the rules in MongoDB, SQL or the records (acl_mongo, acl_xorm, acl_records)
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// List the rules in their order
     List {
@@ -137,7 +138,7 @@ pub(super) enum ExportFormat {
     Jsonl,
 }
 
-/// Where a rule is to be.
+// Where a rule is to be.
 #[derive(clap::Args)]
 pub(super) struct PlaceOptions {
     /// Directly before this rule
@@ -154,7 +155,7 @@ impl PlaceOptions {
     }
 }
 
-/// A rule in words of the command line.
+// A rule in words of the command line.
 #[derive(clap::Args)]
 pub(super) struct RuleOptions {
     /// Pattern on the account

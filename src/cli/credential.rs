@@ -31,7 +31,6 @@ const MAX_QUESTION: u64 = 1024 * 1024;
 /// The one version of the kubelet's protocol that has a service account's token.
 const VERSION: &str = "credentialprovider.kubelet.k8s.io/v1";
 
-/// Answer the kubelet's question for an image's credentials with the pod's own token: a credential provider plugin
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// A registry that is shown the token, with its port if it has one; may be given again

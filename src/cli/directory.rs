@@ -14,6 +14,7 @@ use crate::shown::printable;
 
 /// Bring in the directory: groups, users, apps, services and registries
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// List and change the users of the directory: who is in which groups. `dockwarden user` changes who can log in
     #[command(subcommand)]

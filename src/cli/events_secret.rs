@@ -17,6 +17,7 @@ use crate::shown::printable;
 
 /// Make, list and revoke the secrets by which events of a registry are known
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// Make a secret, and print it alone on standard output: it is shown this once. Of two, it takes the place of the older
     Create {
@@ -44,7 +45,7 @@ pub(super) enum Command {
     },
 }
 
-/// Which registry.
+// Which registry.
 #[derive(clap::Args)]
 pub(super) struct Registry {
     /// The configuration file

@@ -30,7 +30,6 @@ pub(super) use policy::{Policy, Sources};
 use policy::Asker;
 use told::{Explanation, LoginState, describe, render};
 
-/// The command's arguments.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The configuration: a file, git:REV:PATH, or "-" for standard input
@@ -48,7 +47,7 @@ pub(super) struct Arguments {
     scopes: Vec<String>,
 }
 
-/// Who asks, from where and how: `acl test` has the same options.
+// Who asks, from where and how: `acl test` has the same options.
 #[derive(clap::Args)]
 pub(super) struct Query {
     /// Who asks; nobody if left out. One that the server does not let in is granted nothing, unless --label is given

@@ -13,6 +13,7 @@ use crate::keys::{PairFiles, SigningKey, When, day};
 
 /// The keys that sign tokens.
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// Make a new leaf under token.authority, valid for 30 days, and replace token.certificate and token.key with it
     IssueLeaf {

@@ -18,6 +18,7 @@ const NOT_LET_IN: u8 = 3;
 
 /// Look at the directory of ldap_auth
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// Print the entry, the account and the labels of somebody, found as at a login
     ///

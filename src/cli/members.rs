@@ -17,6 +17,7 @@ use crate::shown::printable;
 
 /// What is done with entries of one kind.
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// List them, those of the file and of the records
     List {
@@ -68,6 +69,7 @@ pub(super) enum Command {
 
 /// List and change the services of the directory, and make their secrets
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum ServiceCommand {
     /// Make a secret for a service of the records, in the free one of its two places, and print it alone on standard output
     Secret {
@@ -83,7 +85,7 @@ pub(super) enum ServiceCommand {
     Entries(Command),
 }
 
-/// What an entry has. Each kind has some of these; an empty text takes away what was there.
+// What an entry has. Each kind has some of these; an empty text takes away what was there.
 #[derive(clap::Args)]
 pub(super) struct Said {
     /// Of a group or a user: puller, pusher or manager (may be repeated)

@@ -83,7 +83,7 @@ struct Arguments {
     command: Command,
 }
 
-/// The work factor of a new hash.
+// The work factor of a new hash.
 #[derive(clap::Args)]
 struct Cost {
     /// The work factor: each step doubles the time
@@ -101,7 +101,10 @@ enum Output {
     Json,
 }
 
+/// The arguments of commands are put together for the one that is given (`defer`): a server that starts needs none of the others.
+/// What is said of the others' arguments as a whole is no doc comment, which would take the place of what is said of the command.
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Serve tokens
     Serve {
@@ -181,8 +184,11 @@ enum Command {
     Ldap(ldap::Command),
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Answer the kubelet's question for an image's credentials with the pod's own token: a credential provider plugin
     CredentialProvider(credential::Arguments),
+    /// Log docker in: approve this machine in a browser, and its docker password is stored where docker looks for it
     Login(login::Arguments),
+    /// Remove the docker password of a registry from where docker looks for it
     Logout(login::LogoutArguments),
     /// Print completions for a shell
     Completions {

@@ -22,7 +22,7 @@ pub(super) fn load(file: PathBuf) -> Result<Config, String> {
     super::source(file).load_backends().map_err(|invalid| invalid.to_string())
 }
 
-/// Which file, and which of its sections.
+// Which file, and which of its sections.
 #[derive(clap::Args)]
 pub(super) struct Place {
     /// The configuration file

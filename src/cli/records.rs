@@ -9,6 +9,7 @@ use crate::records::{Restored, Settings, back_up, restore};
 
 /// Save and restore what the server remembers
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// Save all records in a new file, while the server runs
     Backup {

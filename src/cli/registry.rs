@@ -27,6 +27,7 @@ const PAGE: u32 = 1000;
 
 /// List and declare registries, and sweep them
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     #[command(flatten)]
     Registry(RegistryCommand),
@@ -36,6 +37,7 @@ pub(super) enum Command {
 
 /// What is done with a registry itself.
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum RegistryCommand {
     /// List the registries of the file and of the records
     List {
@@ -89,7 +91,7 @@ pub(super) enum RegistryCommand {
     },
 }
 
-/// What a registry has.
+// What a registry has.
 #[derive(clap::Args)]
 pub(super) struct Said {
     /// Where it is: https://registry.example.org
@@ -138,6 +140,7 @@ impl Said {
 
 /// List, show and delete tags
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum TagCommand {
     /// List the tags of a repository
     List {

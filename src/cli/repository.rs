@@ -24,6 +24,7 @@ const PAGE: u32 = 1000;
 
 /// List, describe and delete what is in a registry, and who may pull it and did
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// List the repositories that the records know
     List {
@@ -108,7 +109,7 @@ pub(super) enum Command {
     },
 }
 
-/// Which repository.
+// Which repository.
 #[derive(clap::Args)]
 pub(super) struct Place {
     /// The configuration file

@@ -22,7 +22,6 @@ use crate::shown::printable;
 /// How long all tests together may take.
 const MOST: Duration = Duration::from_secs(10);
 
-/// The command's arguments.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The configuration file

@@ -27,6 +27,7 @@ const PAGE: u32 = 500;
 
 /// Make, list, renew and revoke secrets that take the place of passwords
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// Make a secret, and print it alone on standard output: it is shown this once
     Create {
@@ -99,7 +100,7 @@ pub(super) enum Command {
     },
 }
 
-/// Whose secret is to be made.
+// Whose secret is to be made.
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct OneOwner {
@@ -111,7 +112,7 @@ pub(super) struct OneOwner {
     robot: Option<String>,
 }
 
-/// Which secret.
+// Which secret.
 #[derive(clap::Args)]
 pub(super) struct Which {
     /// The configuration file

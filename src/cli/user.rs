@@ -20,6 +20,7 @@ use crate::shown::printable;
 
 /// Change the users in MongoDB, SQL or the records (mongo_auth, xorm_auth, records_auth)
 #[derive(clap::Subcommand)]
+#[command(defer = true)]
 pub(super) enum Command {
     /// Add a user; the password is asked for, or read from standard input
     Add {
@@ -102,7 +103,7 @@ pub(super) enum Command {
     },
 }
 
-/// What is read as the password.
+// What is read as the password.
 #[derive(clap::Args)]
 pub(super) struct Password {
     #[command(flatten)]
@@ -128,7 +129,7 @@ impl Password {
     }
 }
 
-/// Which user.
+// Which user.
 #[derive(clap::Args)]
 pub(super) struct Who {
     #[command(flatten)]

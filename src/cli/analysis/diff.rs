@@ -11,7 +11,6 @@ use crate::cli::{DONE, FOUND, UNDECIDED, say};
 use crate::shown::printable;
 use crate::whole_policy::{DiffTold, DifferenceTold, Named, WholePolicy};
 
-/// The command's arguments.
 #[derive(clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// The policy as it was: a configuration file, git:REV:PATH, or "-" for standard input

@@ -25,7 +25,6 @@ use crate::cli::{DONE, FOUND, UNDECIDED, complain, say};
 use crate::policy_tests::{self, Outcome, Tests};
 use crate::shown::printable;
 
-/// The command's arguments.
 #[derive(clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// The configuration file

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::shown::printable;
 use crate::whole_policy::WholePolicy;
 
-/// Which questions are meant, where not all are.
+// Which questions are meant, where not all are.
 #[derive(clap::Args, Default)]
 pub(super) struct Only {
     /// Only for this service

@@ -17,7 +17,6 @@ use crate::whole_policy::{
     OfPattern, SymbolicTold, WhatCanTold, WhoCanTold, WholePolicy, actions_of, in_words, term, wanted,
 };
 
-/// The arguments of `who-can`.
 #[derive(clap::Args)]
 pub(in crate::cli) struct WhoArguments {
     /// The configuration: a file, git:REV:PATH, or "-" for standard input
@@ -40,7 +39,6 @@ pub(in crate::cli) struct WhoArguments {
     json: bool,
 }
 
-/// The arguments of `what-can`.
 #[derive(clap::Args)]
 pub(in crate::cli) struct WhatArguments {
     /// The configuration: a file, git:REV:PATH, or "-" for standard input

@@ -28,7 +28,6 @@ const SLOWER_BY: Duration = Duration::from_secs(5);
 /// The longest that somebody's answer is waited for, whatever the server says.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// Log docker in: approve this machine in a browser, and its docker password is stored where docker looks for it
 #[derive(clap::Args)]
 #[command(after_help = "\
 The password is never printed, unless --print asks for it. docker's own settings say where it is stored: credHelpers or credsStore of \
@@ -56,7 +55,6 @@ pub(super) struct Arguments {
     plain_http: bool,
 }
 
-/// Remove the docker password of a registry from where docker looks for it
 #[derive(clap::Args)]
 pub(super) struct LogoutArguments {
     /// The registry, with its port if it has one
