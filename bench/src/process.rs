@@ -29,6 +29,9 @@ pub struct Usage {
     pub cpu: Duration,
     /// Memory that it holds now (VmRSS), in KiB.
     pub resident: u64,
+    /// What of it is its own (RssAnon), in KiB: the rest is the program's file, of which the kernel maps more than is used, some kernels
+    /// all that they happen to have read at once.
+    pub own: u64,
 }
 
 impl Usage {
@@ -45,13 +48,14 @@ impl Usage {
         let ticks = |index: usize| numbers.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         let cpu = Duration::from_secs_f64((ticks(11) + ticks(12)) as f64 / per_second as f64);
-        let resident = kibibytes(&read("status")?, "VmRSS:").unwrap_or(0);
-        Ok(Usage { cpu, resident })
+        let status = read("status")?;
+        let of = |key: &str| kibibytes(&status, key).unwrap_or(0);
+        Ok(Usage { cpu, resident: of("VmRSS:"), own: of("RssAnon:") })
     }
 
     /// The CPU time used since `before`, and the memory now.
     pub fn since(&self, before: &Usage) -> Usage {
-        Usage { cpu: self.cpu.saturating_sub(before.cpu), resident: self.resident }
+        Usage { cpu: self.cpu.saturating_sub(before.cpu), ..*self }
     }
 }
 

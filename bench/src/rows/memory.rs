@@ -22,7 +22,9 @@ const SPARE: u64 = 128;
 pub fn measure(run: &Run, program: &Program, setup: &Setup, connections: usize, rate: f64) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     if let Program::Dockwarden(_) = program {
-        outcome.add("rest_mib", at_rest(run, program)?);
+        let rest = at_rest(run, program)?;
+        outcome.add("rest_mib", rest.resident as f64 / 1024.0);
+        outcome.add("rest_own_mib", rest.own as f64 / 1024.0);
     }
     let connections = allowed(run.some(connections), &mut outcome);
     // Each connection asks again before the server would close it as idle.
@@ -67,8 +69,8 @@ pub fn measure(run: &Run, program: &Program, setup: &Setup, connections: usize, 
     Ok(outcome)
 }
 
-/// MiB of a server with the example configuration, after its first token.
-fn at_rest(run: &Run, program: &Program) -> anyhow::Result<f64> {
+/// What a server with the example configuration uses, after its first token.
+fn at_rest(run: &Run, program: &Program) -> anyhow::Result<Usage> {
     let address = free_address()?;
     let example = std::fs::read_to_string(run.repository.join("config.example.yml")).context("config.example.yml")?;
     let text = example
@@ -81,7 +83,7 @@ fn at_rest(run: &Run, program: &Program) -> anyhow::Result<f64> {
     let request = format!("GET /auth?service=Docker+registry HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let server = Server::start(program, &config, address, request.as_bytes())?;
     std::thread::sleep(Duration::from_millis(500));
-    Ok(server.usage()?.resident as f64 / 1024.0)
+    server.usage()
 }
 
 /// As many connections as this process may open.
