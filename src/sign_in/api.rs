@@ -12,7 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::settings::ProviderSettings;
-use super::web::{NoWord, Reply, Web, shown};
+use super::web::{NoWord, Reply, Web, no_tokens, shown};
 use crate::backend::sign_in::Flow;
 use crate::json;
 use crate::secret::Secret;
@@ -22,10 +22,16 @@ pub(super) use gitlab::GitLab;
 
 /// What the token endpoint says. GitHub answers errors with 200, too.
 #[derive(Deserialize)]
-struct Tokens {
+struct Said {
     access_token: Option<String>,
     refresh_token: Option<String>,
     error: Option<String>,
+}
+
+/// What it gives.
+struct Tokens {
+    access: Secret,
+    refresh: Option<Secret>,
 }
 
 /// Where a browser is sent to begin, below this address.
@@ -57,14 +63,18 @@ async fn ask_for_tokens(
     ];
     form.extend_from_slice(own);
     let reply = web.post(address, &form, None).await?;
-    let tokens: Option<Tokens> = json::object(&reply.body).ok();
-    let error = tokens.as_ref().and_then(|tokens| tokens.error.as_deref());
+    let said: Option<Said> = json::object(&reply.body).ok();
+    let error = said.as_ref().and_then(|said| said.error.as_deref());
     match (reply.status, error) {
         (StatusCode::OK, None) => {
-            Ok(Some(tokens.with_context(|| format!("{} answers with no tokens", shown(address)))?))
+            let given = said.and_then(|said| {
+                Some(Tokens { access: Secret::new(said.access_token?), refresh: said.refresh_token.map(Secret::new) })
+            });
+            // Nobody is gone by that: a page of a proxy's would lock out everybody, one after the other.
+            given.map(Some).with_context(|| format!("{} answers with no tokens", shown(address)))
         }
         (_, Some("bad_verification_code" | "invalid_grant" | "bad_refresh_token")) => Ok(None),
-        (status, _) => anyhow::bail!("{} does not give tokens (status {})", shown(address), status.as_u16()),
+        (status, error) => Err(no_tokens(address, status, error)),
     }
 }
 

@@ -20,7 +20,7 @@ use self::discovery::{Discovered, Discovery};
 use self::id_token::Expected;
 use super::found::{Before, Found, MOST_VALUES, Refused};
 use super::settings::{Dialect, OpenIdSettings, ProviderSettings};
-use super::web::{NoWord, Reply, Web, basic, shown};
+use super::web::{Reply, Web, basic, no_tokens, shown};
 use crate::backend::sign_in::Flow;
 use crate::json;
 use crate::secret::Secret;
@@ -197,10 +197,7 @@ impl OpenId {
         let error = json::object::<TokenError>(&reply.body).ok();
         match error {
             Some(error) if error.is_about_the_grant() => Ok(None),
-            Some(error) if ["invalid_client", "unauthorized_client"].contains(&error.error.as_str()) => {
-                anyhow::bail!("{} does not take client_id and client_secret", shown(&at.token))
-            }
-            Some(_) | None => Err(NoWord { address: shown(&at.token), status: reply.status }.into()),
+            error => Err(no_tokens(&at.token, reply.status, error.as_ref().map(|error| error.error.as_str()))),
         }
     }
 

@@ -56,6 +56,16 @@ impl NoWord {
     }
 }
 
+/// Why a token endpoint gives no tokens, where what was presented to it is not to blame: our own login there is not taken, which is so for
+/// everybody, or it has no word on this one person.
+pub(super) fn no_tokens(address: &Url, status: StatusCode, error: Option<&str>) -> anyhow::Error {
+    // The last is GitHub's.
+    if matches!(error, Some("invalid_client" | "unauthorized_client" | "incorrect_client_credentials")) {
+        return anyhow::anyhow!("{} does not take client_id and client_secret", shown(address));
+    }
+    anyhow::Error::from(NoWord { address: shown(address), status }).context("there are no tokens")
+}
+
 impl Web {
     /// Asks nothing yet. Each question may take so long.
     ///

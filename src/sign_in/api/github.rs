@@ -91,8 +91,8 @@ impl GitHub {
         let form =
             [("grant_type", "authorization_code"), ("code", code.reveal()), ("code_verifier", flow.verifier.reveal())];
         let tokens = ask_for_tokens(&self.web, &address, &self.settings, &form).await?;
-        match tokens.and_then(|tokens| tokens.access_token) {
-            Some(token) => self.recheck(&Secret::new(token)).await,
+        match tokens {
+            Some(tokens) => self.recheck(&tokens.access).await,
             None => Ok(Err(Refused::Code)),
         }
     }

@@ -86,12 +86,9 @@ impl GitLab {
     ) -> anyhow::Result<Result<Found, Refused>> {
         let address = below(&self.own.web, "/oauth/token")?;
         let tokens = ask_for_tokens(&self.web, &address, &self.settings, form).await?;
-        let Some(Tokens { access_token: Some(token), refresh_token, error: _ }) = tokens else {
-            return Ok(Err(not_taken));
-        };
-        let credential = refresh_token.map(Secret::new);
-        renewed.clone_from(&credential);
-        self.holder(&Secret::new(token), credential).await
+        let Some(Tokens { access, refresh }) = tokens else { return Ok(Err(not_taken)) };
+        renewed.clone_from(&refresh);
+        self.holder(&access, refresh).await
     }
 
     /// Whose access token it is, with what they are asked about by the next time.

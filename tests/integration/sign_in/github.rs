@@ -14,6 +14,9 @@ use crate::bed::{Bed, Reply};
 /// What the stand-in says.
 struct State {
     login: &'static str,
+    id: u32,
+    /// The text of requests for tokens that are answered so.
+    refused: Option<(&'static str, u16, Value)>,
     /// Of `/user`.
     status: u16,
     /// Of the question whether they are a member.
@@ -36,6 +39,8 @@ impl Stub {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let state = State {
             login: "ada",
+            id: 7,
+            refused: None,
             status: 200,
             member: 204,
             organization: "acme",
@@ -57,8 +62,9 @@ impl Stub {
                         None => target = line.split(' ').nth(1).unwrap().to_owned(),
                     }
                 }
-                std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).unwrap();
-                let (status, link, body) = serving.answer(&target);
+                let mut form = String::new();
+                reader.by_ref().take(length).read_to_string(&mut form).unwrap();
+                let (status, link, body) = serving.answer(&target, &form);
                 let body = if status == 204 { String::new() } else { body.to_string() };
                 let reply = format!(
                     "HTTP/1.1 {status} Whatever\r\n{link}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
@@ -70,9 +76,12 @@ impl Stub {
         stub
     }
 
-    fn answer(&self, target: &str) -> (u16, String, Value) {
+    fn answer(&self, target: &str, form: &str) -> (u16, String, Value) {
         let mut state = self.state.lock().unwrap();
         state.asked.push(target.to_owned());
+        if let Some((_, status, body)) = state.refused.as_ref().filter(|(text, ..)| form.contains(text)) {
+            return (*status, String::new(), body.clone());
+        }
         let path = target.split('?').next().unwrap();
         match path {
             "/login/oauth/access_token" => {
@@ -81,10 +90,10 @@ impl Stub {
             "/oauth/token" => (
                 200,
                 String::new(),
-                json!({"access_token": "access", "refresh_token": "refresh", "token_type": "Bearer"}),
+                json!({"access_token": "access", "refresh_token": format!("of-{}", state.login), "token_type": "Bearer"}),
             ),
             "/user" => {
-                let user = json!({"id": 7, "login": state.login, "username": state.login});
+                let user = json!({"id": state.id, "login": state.login, "username": state.login});
                 (state.status, String::new(), user)
             }
             "/user/teams" => {
@@ -200,6 +209,38 @@ async fn gitlab_says_who_it_is() {
     assert!(teams(&bed, &password).await.is_ok());
     stub.set(|state| state.status = 401);
     assert_eq!(teams(&bed, &password).await, Err(401), "GitLab does not take its own token any more");
+}
+
+/// A token endpoint that has no word on one person is there for the others; one that is away, or does not take our own login, is for nobody.
+#[tokio::test]
+async fn a_token_endpoint_that_has_no_word_on_one_person_is_asked_about_the_others() {
+    for (status, body, others) in [
+        (400, json!({"error": "invalid_request"}), 200),
+        (401, json!({}), 200),
+        (500, json!({}), 200),
+        (200, json!({"error": "unverified_user_email"}), 200),
+        (429, json!({}), 503),
+        (503, json!({}), 503),
+        (401, json!({"error": "invalid_client"}), 503),
+        (200, json!({"error": "incorrect_client_credentials"}), 503),
+        // Nobody has left by an answer that says nothing.
+        (200, json!({}), 503),
+    ] {
+        let stub = Stub::start();
+        let bed = stub.bed("gitlab_auth", ", revalidate_after: 0, grace: 0");
+        let mut passwords = Vec::new();
+        for (login, id) in [("ada", 7), ("bea", 8)] {
+            stub.set(|state| (state.login, state.id) = (login, id));
+            let mut browser = Browser::default();
+            assert_eq!(sign_in(&bed, &mut browser, "gitlab_auth").await.status, 303);
+            passwords.push((login, browser.make_password(&bed, "laptop", "").await));
+        }
+        stub.set(|state| state.refused = Some(("refresh_token=of-ada", status, body.clone())));
+        for ((login, password), expected) in passwords.iter().zip([503, others]) {
+            let reply = bed.get("/auth?service=registry").basic(login, password).send().await;
+            assert_eq!(reply.status, expected, "{login}, {status} {body}");
+        }
+    }
 }
 
 /// docker_auth kept the access tokens of both, and no refresh token of GitLab's: they are asked by these, and nobody whom they do not know
