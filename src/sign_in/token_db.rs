@@ -3,6 +3,7 @@
 mod level;
 mod record;
 mod redis;
+mod whole;
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! A folder of LevelDB, read without changing anything in it: docker_auth must find it as it was if somebody goes back.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -12,6 +12,7 @@ use rusty_leveldb::env::Env;
 use rusty_leveldb::{DB, LdbIterator as _, MemEnv, Options};
 
 use super::record::PREFIX;
+use super::whole::{check_log, check_table};
 
 /// The largest folder, in bytes: it is in memory while it is read, and holds some 100,000 records.
 const LARGEST: u64 = 64 * 1024 * 1024;
@@ -37,12 +38,18 @@ pub(in crate::sign_in) fn read(folder: &Path) -> anyhow::Result<Option<Vec<Entry
         Err(error) => anyhow::bail!("{shown}: {error}"),
     }
     let lock = lock(folder)?;
-    let copy = copy(folder).with_context(|| format!("{shown} cannot be read"))?;
+    let files = files(folder).with_context(|| format!("{shown} cannot be read"))?;
     // docker_auth may have it again from here on.
     drop(lock);
     // The library's messages name files and positions, and no values.
-    records(copy)
-        .with_context(|| format!("{shown} is damaged; restore it from a backup, or leave level_token_db out"))
+    check(&files)
+        .and_then(|()| records(copy(&files)?))
+        .with_context(|| {
+            format!(
+                "{shown} is damaged; let docker_auth open it once more, which mends what can be mended, restore it from a backup, or \
+                 leave level_token_db out"
+            )
+        })
         .map(Some)
 }
 
@@ -65,30 +72,89 @@ fn lock(folder: &Path) -> anyhow::Result<Option<File>> {
     }
 }
 
-/// The files of the folder, in memory.
-fn copy(folder: &Path) -> anyhow::Result<MemEnv> {
-    let copy = MemEnv::new();
+/// What a file of the database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Current,
+    Manifest,
+    Log,
+    Table,
+}
+
+/// A file of the database, in memory.
+struct Whole {
+    name: String,
+    part: Part,
+    bytes: Vec<u8>,
+}
+
+/// The files of the folder.
+fn files(folder: &Path) -> anyhow::Result<Vec<Whole>> {
+    let mut files = Vec::new();
     let mut left = LARGEST;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| is_part(name)) else { continue };
-        let mut file = copy.open_writable_file(&Path::new(NAME).join(name))?;
-        let read = io::copy(&mut File::open(entry.path())?.take(left.saturating_add(1)), &mut file)?;
-        file.flush()?;
-        left =
-            left.checked_sub(read).context("it is larger than 64 MB; have docker_auth's database compacted first")?;
+        let Some((name, part)) = name.to_str().and_then(|name| Some((name, part(name)?))) else { continue };
+        let mut bytes = Vec::new();
+        let read = File::open(entry.path())?.take(left.saturating_add(1)).read_to_end(&mut bytes)?;
+        left = left
+            .checked_sub(u64::try_from(read)?)
+            .context("it is larger than 64 MB; have docker_auth's database compacted first")?;
+        files.push(Whole { name: name.to_owned(), part, bytes });
     }
-    Ok(copy)
+    Ok(files)
 }
 
-/// Whether a file is part of the database, and not what others keep there.
-fn is_part(name: &str) -> bool {
+/// Which part of the database a file is, if it is not what others keep there.
+fn part(name: &str) -> Option<Part> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
-    let is_manifest = name.strip_prefix("MANIFEST-").is_some_and(is_number);
-    let is_numbered =
-        name.split_once('.').is_some_and(|(number, kind)| is_number(number) && matches!(kind, "log" | "ldb" | "sst"));
-    name == CURRENT || is_manifest || is_numbered
+    if name == CURRENT {
+        return Some(Part::Current);
+    }
+    if name.strip_prefix("MANIFEST-").is_some_and(is_number) {
+        return Some(Part::Manifest);
+    }
+    let (_, kind) = name.split_once('.').filter(|(number, _)| is_number(number))?;
+    match kind {
+        "log" => Some(Part::Log),
+        "ldb" | "sst" => Some(Part::Table),
+        _ => None,
+    }
+}
+
+/// That nothing is left out by the library, which passes over what it cannot read: no passwords would be imported, once and for all.
+fn check(files: &[Whole]) -> anyhow::Result<()> {
+    for Whole { name, part, bytes } in files {
+        let checked = match part {
+            Part::Current => Ok(()),
+            Part::Manifest | Part::Log => check_log(bytes),
+            Part::Table => check_table(bytes),
+        };
+        checked.with_context(|| format!("{name} is not whole"))?;
+    }
+    // Whoever makes a database begins a log, and whoever opens it another one.
+    anyhow::ensure!(
+        files.iter().any(|file| file.part == Part::Log),
+        "its log is missing, the file whose name ends in .log"
+    );
+    Ok(())
+}
+
+/// The files where the library finds them.
+fn copy(files: &[Whole]) -> anyhow::Result<MemEnv> {
+    let copy = MemEnv::new();
+    for Whole { name, part, bytes } in files {
+        // The library knows tables by their new name alone, and takes one that has the old one for nothing.
+        let name = match part {
+            Part::Table => name.replace(".sst", ".ldb"),
+            Part::Current | Part::Manifest | Part::Log => name.clone(),
+        };
+        let mut file = copy.open_writable_file(&Path::new(NAME).join(name))?;
+        file.write_all(bytes)?;
+        file.flush()?;
+    }
+    Ok(copy)
 }
 
 fn records(copy: MemEnv) -> anyhow::Result<Vec<Entry>> {

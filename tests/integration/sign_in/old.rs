@@ -37,6 +37,17 @@ pub(super) fn record(seconds: i64, more: &Value) -> Value {
 
 /// Writes a database with these records below this folder.
 pub(super) fn write(folder: &Path, records: &[(&str, String)]) {
+    write_as(folder, records, Kept::InLog);
+}
+
+/// Where a database has its records.
+#[derive(Clone, Copy, PartialEq)]
+enum Kept {
+    InLog,
+    InTables,
+}
+
+fn write_as(folder: &Path, records: &[(&str, String)], kept: Kept) {
     let env: Rc<Box<dyn Env>> = Rc::new(Box::new(MemEnv::new()));
     let options = Options { env: Rc::clone(&env), ..Options::default() };
     let mut database = DB::open("db", options).unwrap();
@@ -45,6 +56,14 @@ pub(super) fn write(folder: &Path, records: &[(&str, String)]) {
     }
     database.put(b"other", b"{}").unwrap();
     database.close().unwrap();
+    if kept == Kept::InTables {
+        // Opened once more, it makes a table of the log.
+        drop(database);
+        DB::open("db", Options { env: Rc::clone(&env), reuse_logs: false, ..Options::default() })
+            .unwrap()
+            .close()
+            .unwrap();
+    }
     fs::create_dir_all(folder).unwrap();
     for name in env.children(Path::new("db")).unwrap() {
         let mut bytes = Vec::new();
@@ -192,4 +211,53 @@ async fn a_database_that_is_in_use_or_damaged_is_no_answer() {
     let scene = self::scene(&[(ADA, record(600, &json!({})))]);
     fs::write(scene.bed.folder.path("tokens/CURRENT"), "MANIFEST-000099\n").unwrap();
     assert_eq!(scene.grants(ADA, OLD).await, Err(503));
+}
+
+/// The library that reads the database passes over what it cannot read, and an import of what is left would be the last one.
+#[tokio::test]
+async fn a_database_that_is_not_whole_is_not_imported_as_far_as_it_goes() {
+    type Damage = fn(&Path, &[u8]);
+    let damages: [(&str, Damage); 4] = [
+        ("another byte", |file, whole| {
+            let mut bytes = whole.to_vec();
+            bytes[20] ^= 1;
+            fs::write(file, bytes).unwrap();
+        }),
+        ("cut off", |file, whole| fs::write(file, &whole[..whole.len() - 10]).unwrap()),
+        ("zeros", |file, whole| fs::write(file, vec![0; whole.len()]).unwrap()),
+        ("gone", |file, _| fs::remove_file(file).unwrap()),
+    ];
+    for (kept, end) in [(Kept::InLog, ".log"), (Kept::InTables, ".ldb")] {
+        for (what, damage) in damages {
+            let folder = Folder::new();
+            let tokens = folder.path("tokens");
+            write_as(&tokens, &[(ADA, record(600, &json!({})).to_string())], kept);
+            let mut parts = files(&tokens).into_iter().filter(|(name, bytes)| name.ends_with(end) && !bytes.is_empty());
+            let (Some((name, bytes)), None) = (parts.next(), parts.next()) else { panic!("not one {end}") };
+            damage(&tokens.join(&name), &bytes);
+            let provider = Provider::start(&[&key()]);
+            let bed = Bed::in_folder(folder, &whole(&provider));
+            let scene = Scene::of(provider, bed);
+            assert_eq!(scene.grants(ADA, OLD).await, Err(503), "{name}: {what}");
+            let scene = scene.restarted();
+            assert_eq!(scene.grants(ADA, OLD).await, Err(503), "{name}: {what}, after a restart");
+            fs::write(tokens.join(&name), &bytes).unwrap();
+            let scene = scene.restarted();
+            assert_eq!(scene.grants(ADA, OLD).await, both(), "{name}, whole again");
+        }
+    }
+}
+
+/// Tables were called otherwise once.
+#[tokio::test]
+async fn a_table_of_an_old_database_is_read() {
+    let folder = Folder::new();
+    let tokens = folder.path("tokens");
+    write_as(&tokens, &[(ADA, record(600, &json!({})).to_string())], Kept::InTables);
+    for name in files(&tokens).into_keys().filter(|name| name.ends_with(".ldb")) {
+        fs::rename(tokens.join(&name), tokens.join(name.replace(".ldb", ".sst"))).unwrap();
+    }
+    let provider = Provider::start(&[&key()]);
+    let bed = Bed::in_folder(folder, &whole(&provider));
+    assert_eq!(Scene::of(provider, bed).grants(ADA, OLD).await, both());
 }
