@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{cookie, cookie_name, set_cookie};
+use super::{cookie, cookie_name, cookies, set_cookie};
 use crate::json;
 use crate::random::{self, NoRandomBytes};
 use crate::secret::Secret;
@@ -21,6 +21,9 @@ const FLOW: &str = "flow";
 pub(super) const LONGEST: i64 = 600;
 /// So much of the state is in the cookie's name.
 const NAMED: usize = 8;
+/// So many sign-ins a browser may have begun. Of more, a page that sends it here again and again would make its header longer than any
+/// server takes, and nobody there could sign in or do anything else for as long as the cookies live.
+const MOST: usize = 8;
 
 /// What the cookie says.
 #[derive(Serialize, Deserialize)]
@@ -52,10 +55,27 @@ impl Flow {
         state: &str,
         now: OffsetDateTime,
     ) -> Option<Flow> {
-        let signed = cookie(headers, &cookie_name(prefix, &named(state)?))?;
-        let flow: Flow = json::object(key.verified(FLOW, signed)?.as_bytes()).ok()?;
+        let flow = Flow::read(cookie(headers, &cookie_name(prefix, &named(state)?))?, key)?;
         let age = now.unix_timestamp().saturating_sub(flow.began);
         (flow.state == state && (0..LONGEST).contains(&age)).then_some(flow)
+    }
+
+    fn read(signed: &str, key: &SealingKey) -> Option<Flow> {
+        json::object(key.verified(FLOW, signed)?.as_bytes()).ok()
+    }
+
+    /// What takes away those that this browser began first, where there is no room for one more.
+    pub(super) fn make_room(headers: &HeaderMap, (prefix, key): (&str, &SealingKey)) -> Vec<String> {
+        let ours = cookie_name(prefix, FLOW);
+        let begun = cookies(headers).filter_map(|(name, signed)| {
+            let name = named(name.strip_prefix(&ours)?.strip_prefix('-')?)?;
+            // What is not of ours goes first.
+            Some((Flow::read(signed, key).map_or(0, |flow| flow.began), name))
+        });
+        let mut begun: Vec<(i64, String)> = begun.collect();
+        begun.sort_by_key(|(began, _)| *began);
+        let over = begun.len().saturating_add(1).saturating_sub(MOST);
+        begun.into_iter().take(over).map(|(_, name)| set_cookie(prefix, &name, "", 0)).collect()
     }
 
     /// The cookie that the browser keeps meanwhile.
@@ -84,4 +104,38 @@ fn named(state: &str) -> Option<String> {
         .bytes()
         .all(|letter| letter.is_ascii_alphanumeric() || b"-_".contains(&letter))
         .then(|| format!("{FLOW}-{start}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use axum::http::HeaderValue;
+    use axum::http::header::COOKIE;
+
+    use super::*;
+
+    #[test]
+    fn the_sign_ins_that_were_begun_first_make_room() {
+        let key = SealingKey::from_secret(Secret::new("b2Ygb3VyIG93biwgYW5kIG9mIG5vYm9keSBlbHNlIQ"));
+        for prefix in ["", "/r"] {
+            let (mut headers, mut names) = (HeaderMap::new(), Vec::new());
+            // A browser sends none of them first for certain.
+            for second in [3_i64, 1, 4, 0, 5, 9, 2, 6, 8, 7] {
+                let now = OffsetDateTime::from_unix_timestamp(1_000_000 + second).unwrap();
+                let flow = Flow::begin("oidc_auth", None, now).unwrap();
+                let line = flow.cookie(prefix, &key).unwrap();
+                headers.append(COOKIE, HeaderValue::from_str(line.split(';').next().unwrap()).unwrap());
+                names.push((second, cookie_name(prefix, &named(&flow.state).unwrap())));
+            }
+            headers.append(COOKIE, HeaderValue::from_static("__Host-dockwarden-session=x; other=y"));
+            names.sort();
+            let gone = Flow::make_room(&headers, (prefix, &key));
+            let expected: Vec<_> = names.iter().take(3).map(|(_, name)| format!("{name}=")).collect();
+            assert_eq!(gone.len(), expected.len(), "{gone:?}");
+            for (line, start) in gone.iter().zip(expected) {
+                assert!(line.starts_with(&start) && line.contains("Max-Age=0"), "{line}");
+            }
+        }
+    }
 }

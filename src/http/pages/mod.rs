@@ -315,11 +315,15 @@ fn query(parts: &Parts) -> Form {
     Form(form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect())
 }
 
+/// The cookies that a browser sent, each with its name, the oldest first as browsers send them.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let lines = headers.get_all(axum::http::header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+}
+
 /// The cookie of a name, where there is exactly one.
 fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let lines = headers.get_all(axum::http::header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut found = pairs.filter(|(own, _)| *own == name);
+    let mut found = cookies(headers).filter(|(own, _)| *own == name);
     let (Some((_, value)), None) = (found.next(), found.next()) else { return None };
     Some(value)
 }

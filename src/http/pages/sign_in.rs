@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use askama::Template;
 use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
@@ -75,7 +75,7 @@ impl Desk<'_, '_> {
             (None, None) if asked.0.iter().any(|(key, _)| key == "code" || key == "error" || key == "state") => {
                 Err(Problem::Flow("the address is not one that a provider sends people to".into()))
             }
-            (None, None) => self.begin((section, name), &**people).await,
+            (None, None) => self.begin((section, name), &**people, &parts.headers).await,
             (code, error) => {
                 let flow = self.flow((section, name), &asked, parts)?;
                 let ended = flow.end(self.prefix);
@@ -96,6 +96,7 @@ impl Desk<'_, '_> {
         &self,
         (section, name): (&'static str, Option<&str>),
         people: &dyn SignIn,
+        headers: &HeaderMap,
     ) -> Result<Response, Problem> {
         let key = &self.section.key;
         let flow = Flow::begin(section, name, self.now).map_err(|cause| Problem::Unavailable(cause.into()))?;
@@ -106,7 +107,9 @@ impl Desk<'_, '_> {
         let mut response = StatusCode::SEE_OTHER.into_response();
         let line = |text: &str| HeaderValue::from_str(text).map_err(|cause| Problem::Unavailable(cause.into()));
         response.headers_mut().insert(LOCATION, line(address.as_str())?);
-        response.headers_mut().insert(SET_COOKIE, line(&cookie)?);
+        for cookie in Flow::make_room(headers, (self.prefix, key)).iter().chain([&cookie]) {
+            response.headers_mut().append(SET_COOKIE, line(cookie)?);
+        }
         Ok(response)
     }
 

@@ -75,6 +75,19 @@ async fn a_browser_is_sent_to_the_provider_with_all_that_binds_its_answer() {
     assert!(forms[0].contains("code_verifier="), "{}", forms[0]);
 }
 
+/// A browser that is sent here again and again keeps a few of its cookies: a header of all of them would be too long for any page.
+#[tokio::test]
+async fn a_browser_keeps_only_a_few_sign_ins_that_it_began() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    let mut asked = browser.begin(&scene.bed).await;
+    for _ in 0..30 {
+        asked = browser.begin(&scene.bed).await;
+        assert!(browser.cookies.len() <= 8 && browser.cookie().len() < 4096, "{:?}", browser.cookies);
+    }
+    assert_eq!(browser.come_back(&scene.bed, &asked).await.status, 303, "the last one comes to its end");
+}
+
 /// Checks 3 to 6.
 #[tokio::test]
 async fn a_code_is_redeemed_once_in_time_and_for_the_browser_that_asked() {
