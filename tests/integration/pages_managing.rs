@@ -6,8 +6,8 @@ use axum::http::Method;
 use dockwarden::records::catalogue::{Description, Listing, Mark, SweepNumber};
 use time::OffsetDateTime;
 
-use crate::bed::{Bed, Chunk, Reply};
-use crate::directory::{granted, opensvc};
+use crate::bed::{ALICE_HASH, Bed, Chunk, Reply};
+use crate::directory::{granted, opensvc, ready};
 use crate::management::bed_with;
 
 pub(crate) const SIGN_IN: &str = "sign_in: {secret: b2Ygb3VyIG93biwgYW5kIG9mIG5vYm9keSBlbHNlIQ}\n";
@@ -309,6 +309,27 @@ async fn all_members_of_a_group_and_all_services_of_an_app_are_listed() {
         services.insert(service);
     }
     assert_eq!(all().await, [users, services]);
+}
+
+/// Whoever may make the first of a kind finds the page where that is done, before there is any.
+#[tokio::test]
+async fn who_may_make_the_first_of_a_kind_is_shown_the_way() {
+    let users = ["ann", "eve"].map(|name| format!("  {name}: {{password: \"{ALICE_HASH}\"}}\n")).concat();
+    let rule = "{match: {account: eve, type: dockwarden}, actions: [list, show, create]}";
+    let bed = Bed::with(&format!(
+        "users:\n{users}acl: [{rule}]\ndirectory: {{}}\nrecords: {{sqlite: $DIR/dockwarden.db}}\n{SIGN_IN}"
+    ));
+    ready(&bed).await;
+    let (ann, eve) = (Person::signed_in(&bed, "ann").await, Person::signed_in(&bed, "eve").await);
+    let [for_ann, for_eve] = [ann.get("/account").await.ok().text(), eve.get("/account").await.ok().text()];
+    for path in ["/groups", "/apps", "/services", "/users"] {
+        let way = format!("<a href=\"{path}\"");
+        assert!(for_eve.contains(&way) && !for_ann.contains(&way), "{path}: {for_eve} {for_ann}");
+        assert!(eve.get(path).await.ok().text().contains(&format!("href=\"{path}/new\"")), "{path}");
+        assert_eq!(ann.get(path).await.status, 404, "{path}");
+    }
+    let made = eve.post("/users/new", "name=zoe&id=1").await;
+    assert_eq!(made.status, 303, "{}", made.text());
 }
 
 /// A form may be as long as what the API takes; of one that is not taken, it is said why.

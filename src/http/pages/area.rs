@@ -7,6 +7,7 @@ use axum::response::Response;
 use tracing::info;
 
 use super::frame::{Frame, Problem, page};
+use super::members::{all_of, may_make};
 use super::sheet::{Cell, Hidden, Input, Link, Search, Sending, Sheet, SheetPage, fitting};
 use super::{Desk, Form};
 use crate::access::Decision;
@@ -294,8 +295,9 @@ async fn nav(desk: &management::Desk<'_>, prefix: &str) -> Result<Vec<Link>, Pro
         add("/registries", "Registries");
     }
     for kind in MemberKind::ALL {
-        if !desk.members(kind, None, &any).await?.items.is_empty() {
-            add(Area::Members(kind).row().0, super::members::all_of(kind));
+        // Whoever may make the first one finds the page before there is any.
+        if !desk.members(kind, None, &any).await?.items.is_empty() || may_make(desk, kind).await?.is_some() {
+            add(Area::Members(kind).row().0, all_of(kind));
         }
     }
     if desk.access.lasting().is_some() && desk.could(SOME_ROBOT, TokenAction::List.action()).await? {

@@ -9,7 +9,7 @@ use super::frame::Problem;
 use super::sheet::{Cell, Input, Link, Sending, Sheet, Table};
 use crate::directory::NewEntry;
 use crate::directory::rights::ManagedAction;
-use crate::management::{Fields, MemberKind, Page, ToldMember};
+use crate::management::{self, Fields, MemberKind, Page, ToldMember};
 use crate::secrets::Wanted;
 
 /// The account of a service that nobody has, to find out whether somebody may make any.
@@ -105,21 +105,25 @@ fn not_a_number(field: &'static str) -> Problem {
     Problem::Field { field, wanted: "write a whole number, in digits" }
 }
 
-impl Room<'_> {
-    /// Whether somebody may make an entry of a kind: the next one.
-    async fn may_make(&self, kind: MemberKind) -> Result<Option<u64>, Problem> {
-        let id = self.desk.free_id(kind)?;
-        let name = match kind {
-            MemberKind::Group | MemberKind::App | MemberKind::User => format!("{}/{id}", kind.entry().plural()),
-            MemberKind::Service => ANY_SERVICE.to_owned(),
-        };
-        Ok(self.desk.could(&name, ManagedAction::Create.action()).await?.then_some(id))
+/// Whether somebody may make an entry of a kind: the next one.
+pub(super) async fn may_make(desk: &management::Desk<'_>, kind: MemberKind) -> Result<Option<u64>, Problem> {
+    // Where nothing is kept, nothing is made.
+    if desk.access.directory().is_none() {
+        return Ok(None);
     }
+    let id = desk.free_id(kind)?;
+    let name = match kind {
+        MemberKind::Group | MemberKind::App | MemberKind::User => format!("{}/{id}", kind.entry().plural()),
+        MemberKind::Service => ANY_SERVICE.to_owned(),
+    };
+    Ok(desk.could(&name, ManagedAction::Create.action()).await?.then_some(id))
+}
 
+impl Room<'_> {
     /// Which there are.
     pub(super) async fn members(&self, kind: MemberKind) -> Result<Response, Problem> {
         let page = self.desk.members(kind, None, &self.sought()).await?;
-        let makes = self.may_make(kind).await?.is_some();
+        let makes = may_make(&self.desk, kind).await?.is_some();
         if page.items.is_empty() && !makes && self.said("search").is_none() {
             return Err(Problem::Nothing);
         }
@@ -192,7 +196,7 @@ impl Room<'_> {
     pub(super) async fn new_member(&self, kind: MemberKind) -> Result<Response, Problem> {
         match self.turn {
             Turn::Shown => {
-                let id = self.may_make(kind).await?.ok_or(Problem::Nothing)?;
+                let id = may_make(&self.desk, kind).await?.ok_or(Problem::Nothing)?;
                 let mut inputs = vec![Input::needed("name", "Name", "")];
                 match kind {
                     MemberKind::Group | MemberKind::App | MemberKind::User => {
@@ -209,7 +213,7 @@ impl Room<'_> {
                 let name = self.said("name").unwrap_or_default();
                 let new = match self.said_of_new(kind, name) {
                     // Who may make none is not told what is wrong with the form either.
-                    Err(_) if self.may_make(kind).await?.is_none() => return Err(Problem::Nothing),
+                    Err(_) if may_make(&self.desk, kind).await?.is_none() => return Err(Problem::Nothing),
                     new => new?,
                 };
                 self.desk.make_member(new).await?;
