@@ -26,6 +26,9 @@ const HELPER: &str = "docker-credential-dockwarden";
 const USER: &str = "workload";
 /// What docker's library says for "not here"; clients compare the text, and go on without credentials.
 const NOT_FOUND: &str = "credentials not found in native keychain";
+/// What it says of a login without a server, or without a name: what is kept so is found by nobody, or by whoever asks for nothing.
+const NO_SERVER: &str = "no credentials server URL";
+const NO_USERNAME: &str = "no credentials username";
 /// The longest question, in bytes.
 const MAX_QUESTION: u64 = 1024 * 1024;
 /// The one version of the kubelet's protocol that has a service account's token.
@@ -98,8 +101,9 @@ struct Helper {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ToKeep {
-    #[serde(rename = "ServerURL")]
+    #[serde(rename = "ServerURL", default)]
     server: String,
+    #[serde(default)]
     username: String,
     secret: String,
 }
@@ -177,6 +181,11 @@ impl Helper {
                 // Without the reader's words, which quote the text.
                 let ToKeep { server, username, secret } = json::object(question()?.as_bytes())
                     .map_err(|_| "docker writes an object with ServerURL, Username and Secret".to_owned())?;
+                for (text, missing) in [(&server, NO_SERVER), (&username, NO_USERNAME)] {
+                    if text.trim().is_empty() {
+                        return Err(missing.to_owned().into());
+                    }
+                }
                 if self.is_named(&server) {
                     return Err(format!(
                         "{HELPER} gives the workload's token to {}; there is no need to log in",

@@ -50,3 +50,31 @@ fn docker_finds_it_by_another_name() {
     assert_eq!(ask("erase", "https://registry.example.org").code, 0);
     assert_eq!(ask("store", "{}").code, 1);
 }
+
+/// docker's own helpers refuse it in the same words, which clients compare.
+#[test]
+fn a_login_without_a_server_or_a_name_is_not_kept() {
+    let folder = TempDir::new().unwrap();
+    let helper = folder.path().join("docker-credential-dockwarden");
+    symlink(env!("CARGO_BIN_EXE_dockwarden"), &helper).unwrap();
+    let ask = |action: &str, input: &Value| {
+        let mut command = Command::new(&helper);
+        command.arg(action).env_clear().env("HOME", folder.path());
+        finish(command, &input.to_string())
+    };
+    for (server, username, expected) in [
+        ("", "ada", "no credentials server URL\n"),
+        (" ", "ada", "no credentials server URL\n"),
+        ("", "", "no credentials server URL\n"),
+        ("registry.example.org", "", "no credentials username\n"),
+        ("registry.example.org", "\t", "no credentials username\n"),
+    ] {
+        let stored = ask("store", &json!({"ServerURL": server, "Username": username, "Secret": "canary"}));
+        assert_eq!((stored.code, stored.out.as_str()), (1, expected), "{server:?} {username:?}: {}", stored.err);
+    }
+    assert_eq!(ask("store", &json!({"Secret": "canary"})).out, "no credentials server URL\n");
+    assert_eq!(ask("list", &json!("")).out, "{}\n", "nothing was kept");
+    let stored = ask("store", &json!({"ServerURL": "registry.example.org", "Username": "ada", "Secret": "s"}));
+    assert_eq!(stored.code, 0, "{}", stored.out);
+    assert_eq!(ask("list", &json!("")).out, "{\"registry.example.org\":\"ada\"}\n");
+}
