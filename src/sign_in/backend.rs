@@ -451,12 +451,22 @@ fn mark(id: &PersonId) -> [u8; 32] {
 impl Reachable for People {
     fn reach(&self) -> Reach<'_> {
         Reach::server(async {
-            let mut found = Vec::new();
+            let (mut told, mut is_well) = (Vec::new(), true);
             for one in &self.0.providers {
-                found.push(one.provider.reach().await?);
-                found.extend(self.0.reach_token_db(one).await?);
+                let (provider, database) = tokio::join!(one.provider.reach(), self.0.reach_token_db(one));
+                // What is wrong with one says nothing of the others.
+                for found in [provider.map(Some), database] {
+                    match found {
+                        Ok(found) => told.extend(found),
+                        Err(cause) => {
+                            is_well = false;
+                            told.push(format!("{cause:#}"));
+                        }
+                    }
+                }
             }
-            Ok(found.join("; "))
+            let told = told.join("; ");
+            if is_well { Ok(told) } else { Err(anyhow::Error::msg(told)) }
         })
     }
 

@@ -124,6 +124,36 @@ fn each_backend_is_tried_and_named_although_others_fail() {
     assert!(broken.err.ends_with("the file cannot be used\n"), "{}", broken.err);
 }
 
+/// Of a provider that is away, nothing keeps what docker_auth left behind from being looked at; and the other way round.
+#[test]
+fn a_provider_and_the_passwords_of_docker_auth_are_told_whatever_became_of_the_other() {
+    let (folder, _) = configured("");
+    let tokens = folder.path("tokens");
+    std::fs::create_dir(&tokens).unwrap();
+    let with = |database: &str| {
+        let (folder, file) = configured(&format!(
+            "{}acl: []\nrecords: {{sqlite: \"{}\"}}\nsign_in: {{secret: b2Ygb3VyIG93biwgYW5kIG9mIG5vYm9keSBlbHNlIQ}}\n\
+             oidc_auth: {{issuer: \"http://{GONE}\", plain_http: loopback, redirect_url: \"https://a/oidc_auth\", client_id: c, \
+             client_secret: canary-7a2, {database}}}\n",
+            strong_users(),
+            tokens.join("records.db").display()
+        ));
+        let tried = run(["check", "--connect", &file]);
+        drop(folder);
+        assert_eq!(tried.code, 1, "{}{}", tried.out, tried.err);
+        let line = tried.out.lines().find(|line| line.starts_with("oidc_auth: failed: "));
+        line.unwrap_or_else(|| panic!("{}{}", tried.out, tried.err)).to_owned()
+    };
+    let line = with(&format!("level_token_db: {{path: {}}}", tokens.display()));
+    assert!(line.contains(GONE) && line.contains(&format!("; there is no database in {}", tokens.display())), "{line}");
+    std::fs::write(tokens.join("CURRENT"), "MANIFEST-000099\n").unwrap();
+    let line = with(&format!("level_token_db: {{path: {}}}", tokens.display()));
+    assert!(line.contains(GONE) && line.contains(" is damaged; "), "{line}");
+    let line = with(&format!("redis_token_db: {{redis_options: {{addr: \"{GONE}\"}}}}"));
+    assert!(line.matches(GONE).count() > 1 && line.contains("redis_token_db"), "{line}");
+    assert!(!line.contains("canary"), "{line}");
+}
+
 #[test]
 fn a_program_that_is_nowhere_is_said() {
     let acl = "acl: []\next_auth: {command: no-such-program-anywhere}\n";
