@@ -356,9 +356,9 @@ async fn a_page_that_tells_a_problem_is_still_theirs() {
     assert_eq!(cat.post("/groups/new", "name=new&id=91").await.status, 303);
     let stale = "href=\"/groups/one?name=new\">See it as it is now";
     for (target, form, status, pieces) in [
-        ("/users/new", "name=x&id=abc", 400, ["href=\"/users/new\">Back to the form", "Id: write a whole number"]),
-        ("/users/new", "name=x&id=1000&quota=many", 400, ["href=\"/users/new\"", "Quota of registries: write"]),
-        ("/account/passwords", "name=x&days=3", 400, ["href=\"/account\">Back to the form", "Good for: choose"]),
+        ("/users/new", "name=x&id=abc", 400, ["action=\"/users/new\"", "alert\">Id: write a whole number"]),
+        ("/users/new", "name=x&id=1000&quota=many", 400, ["action=\"/users/new\"", "Quota of registries: write"]),
+        ("/account/passwords", "name=x&days=3", 400, ["action=\"/account/passwords\"", "alert\">Good for: choose"]),
         ("/groups/one", "name=new&version=9", 412, [stale, "somebody else changed it"]),
         ("/groups/one", "name=new", 428, [stale, "open it once more"]),
         ("/groups/one", "name=none&version=9", 404, ["<nav", "Decision"]),
@@ -374,7 +374,71 @@ async fn a_page_that_tells_a_problem_is_still_theirs() {
     let text = cat.get("/groups/one?name=none").await.text();
     assert!(text.contains("<span>cat</span>") && !text.contains("/sign-in") && !text.contains("the form"), "{text}");
     let nobody = bed.post("/sign-in", "account=cat&password=wrong").header("sec-fetch-site", "same-origin");
-    assert!(nobody.send().await.text().contains("href=\"/sign-in\""), "who has not signed in is shown where to");
+    assert!(nobody.send().await.text().contains("action=\"/sign-in\""), "who has not signed in is shown where to");
+}
+
+/// What was typed comes back with what is wrong with it, and is to be sent again as what it was made for.
+#[tokio::test]
+async fn a_form_that_is_not_right_comes_back_as_it_was_typed() {
+    let bed = bed_of_cat().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    assert_eq!(cat.post("/users/new", "name=new&id=1001&groups=dev").await.status, 303);
+    let line = |name: &str, value: &str| format!(" name=\"{name}\" value=\"{value}\"");
+    let lines = |name: &str, value: &str| format!(" name=\"{name}\" rows=\"3\">{value}</textarea>");
+    let ticked = |name: &str| format!("name=\"{name}\" value=\"1\" checked");
+    for (target, form, status, pieces) in [
+        (
+            "/users/new",
+            "name=%3Cb%3E&id=abc&groups=dev%0D%0Aops&primary_group=dev&quota=7",
+            400,
+            vec![
+                line("name", "<b>"),
+                line("id", "abc"),
+                lines("groups", "dev\r\nops"),
+                line("primary_group", "dev"),
+                line("quota", "7"),
+            ],
+        ),
+        (
+            "/groups/new",
+            "name=dev&id=95&privileges=pusher",
+            409,
+            vec![line("name", "dev"), lines("privileges", "pusher")],
+        ),
+        (
+            "/registries/new",
+            "name=x&url=nonsense&hosts=h&restricted=1",
+            422,
+            vec![line("url", "nonsense"), lines("hosts", "h"), ticked("restricted")],
+        ),
+        // What others made of it meanwhile is not lost by it.
+        ("/users/one", "name=new&version=99&quota=many", 400, vec![line("version", "99"), line("quota", "many")]),
+        (
+            "/secrets/new",
+            "robot=ci&new=1&labels=team%3Dweb&name=deploy&expires=soon",
+            400,
+            vec![line("robot", "ci"), ticked("new"), lines("labels", "team=web"), line("expires", "soon")],
+        ),
+    ] {
+        let reply = cat.post(target, form).await;
+        let text = reply.text();
+        assert_eq!(reply.status, status, "{target}: {text}");
+        assert!(text.contains("<p role=\"alert\">") && text.contains("<form method=\"post\""), "{target}: {text}");
+        assert!(!text.contains("<b>"), "{target}: {text}");
+        let text = unescaped(&text);
+        for piece in pieces {
+            assert!(text.contains(&piece), "{target}: {piece} in {text}");
+        }
+    }
+    // Whoever has a password is asked for it again.
+    let asked = bed.post("/sign-in", "account=ann%22%3E&password=canary").header("sec-fetch-site", "same-origin");
+    let reply = asked.send().await;
+    let text = reply.text();
+    assert!(reply.status == 401 && text.contains("<p role=\"alert\">"), "{text}");
+    assert!(
+        unescaped(&text).contains("value=\"ann\">\"") && !text.contains("canary") && !text.contains("ann\">"),
+        "{text}"
+    );
 }
 
 /// A proxy that passes on what the documentation says passes on each page.

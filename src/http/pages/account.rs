@@ -43,7 +43,23 @@ struct AccountPage<'page> {
     /// Where the next page of them is.
     next: Option<String>,
     ends: Vec<(u32, String)>,
-    usual: u32,
+    /// What is wrong with the form that was sent.
+    told: Option<&'page str>,
+    form: NewForm,
+}
+
+/// What stands in the form that makes a password.
+struct NewForm {
+    name: String,
+    days: u32,
+    pulls: bool,
+}
+
+/// A form that was sent and did not bring a password: what is told of it, with which status, and what comes back of it.
+struct SentBack<'form> {
+    status: StatusCode,
+    told: &'form str,
+    typed: Option<&'form Form>,
 }
 
 /// The end that is chosen at first, in days.
@@ -95,22 +111,40 @@ impl Desk<'_, '_> {
     /// Shows the account, and of its passwords those that are asked for.
     pub(super) async fn account(&mut self, parts: &Parts, asked: &Form) -> Result<Response, Problem> {
         let headers = &parts.headers;
-        let Some(SignedIn { account, who, renewed }) = self.or_sign_in(headers).await? else {
+        let Some(signed_in) = self.or_sign_in(headers).await? else {
             return Ok(self.to("/sign-in", &[]));
         };
         // Who asks for the head alone would never see it.
         let sealed = cookie(headers, &cookie_name(self.prefix, NEW)).filter(|_| parts.method != Method::HEAD);
+        let after = asked.field("after").map(|text| id_from(text).ok_or(Problem::Nothing)).transpose()?;
+        self.account_page(signed_in, (sealed, after.as_ref()), None).await
+    }
+
+    /// The page, with the password that was just made in this browser, or with a form that was sent back.
+    async fn account_page(
+        &mut self,
+        SignedIn { account, who, renewed }: SignedIn,
+        (sealed, after): (Option<&str>, Option<&SecretId>),
+        back: Option<SentBack<'_>>,
+    ) -> Result<Response, Problem> {
         let new = match sealed {
             Some(sealed) => self.new_password(&account, sealed).await?,
             None => None,
         };
-        let after = asked.field("after").map(|text| id_from(text).ok_or(Problem::Nothing)).transpose()?;
-        let (passwords, next) = self.passwords(&account, after.as_ref()).await?;
+        let (passwords, next) = self.passwords(&account, after).await?;
         let frame = Frame { nav: self.nav_of(&who).await, here: "/account", ..Frame::of(self.prefix, Some(&account)) };
         let settings = self.lasting.settings();
-        let (ends, usual) = (ends(settings), usual_end(settings));
-        let shown = AccountPage { frame: &frame, new, passwords, next, ends, usual };
-        let mut response = page(StatusCode::OK, &shown);
+        let typed = back.as_ref().and_then(|back| back.typed);
+        let said = |name| typed.and_then(|form| form.field(name));
+        let form = NewForm {
+            name: said("name").unwrap_or_default().to_owned(),
+            days: said("days").and_then(|days| days.parse().ok()).unwrap_or_else(|| usual_end(settings)),
+            pulls: said("pull_only").is_some(),
+        };
+        let (status, told) = back.as_ref().map_or((StatusCode::OK, None), |back| (back.status, Some(back.told)));
+        let ends = ends(settings);
+        let shown = AccountPage { frame: &frame, new, passwords, next, ends, told, form };
+        let mut response = page(status, &shown);
         let gone = sealed.map(|_| set_cookie(self.prefix, NEW, "", 0));
         for line in [renewed, gone].into_iter().flatten() {
             if let Ok(line) = HeaderValue::from_str(&line) {
@@ -149,11 +183,31 @@ impl Desk<'_, '_> {
         Ok(Some(NewPassword { password: password.reveal().to_owned(), command }))
     }
 
-    /// Makes a password, and sends the browser where it is shown.
+    /// Makes a password, and sends the browser where it is shown. What is wrong with the form is said beside it.
     pub(super) async fn make_password(&mut self, headers: &HeaderMap, form: &Form) -> Result<Response, Problem> {
-        let Some(SignedIn { account, who, .. }) = self.or_sign_in(headers).await? else {
+        let Some(signed_in) = self.or_sign_in(headers).await? else {
             return Ok(self.to("/sign-in", &[]));
         };
+        let problem = match self.made_password(&signed_in, form).await {
+            Ok(response) => return Ok(response),
+            Err(problem) => problem,
+        };
+        let shape = problem.shape();
+        let typed = problem.is_of_what_was_typed(&shape).then_some(form);
+        if typed.is_none() {
+            return Err(problem);
+        }
+        let back = SentBack { status: shape.status, told: &shape.message, typed };
+        match self.account_page(signed_in, (None, None), Some(back)).await {
+            Ok(response) => {
+                self.visit.log_refusal(&shape, &problem);
+                Ok(response)
+            }
+            Err(_) => Err(problem),
+        }
+    }
+
+    async fn made_password(&self, SignedIn { account, who, .. }: &SignedIn, form: &Form) -> Result<Response, Problem> {
         let days: Option<u32> = form.field("days").and_then(|days| days.parse().ok());
         let settings = self.lasting.settings();
         let days = days.filter(|days| ends(settings).iter().any(|(own, _)| own == days));
@@ -165,7 +219,7 @@ impl Desk<'_, '_> {
             limits: form.field("pull_only").map_or_else(Limits::default, |_| pull_only()),
             maker: Some(account.clone()),
         };
-        let made = self.lasting.make_personal(LookUp::Known(who), new, self.now).await?;
+        let made = self.lasting.make_personal(LookUp::Known(who.clone()), new, self.now).await?;
         info!(
             decision.id = self.visit.id.as_str(),
             user.account = account.as_str(),
@@ -173,7 +227,7 @@ impl Desk<'_, '_> {
             "a docker password was made"
         );
         let password = crate::secret::Secret::new(made.secret.reveal());
-        let sealed = self.section.key.seal(&account, &password).map_err(|cause| Problem::Unavailable(cause.into()))?;
+        let sealed = self.section.key.seal(account, &password).map_err(|cause| Problem::Unavailable(cause.into()))?;
         Ok(self.to("/account", &[set_cookie(self.prefix, NEW, &sealed, NEW_LIFE)]))
     }
 

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use tracing::info;
 
+use super::again::Again;
 use super::frame::{Frame, Problem, page};
 use super::members::{all_of, may_make};
 use super::sheet::{Cell, Hidden, Input, Link, Search, Sending, Sheet, SheetPage, fitting};
@@ -26,6 +27,9 @@ const BYTES: usize = 40_000;
 
 /// The secrets of a robot that nobody has, to find out whether somebody looks after any.
 pub(super) const SOME_ROBOT: &str = "tokens/robot+any";
+
+/// The field of a form that says which version of something it was made for.
+pub(super) const VERSION: &str = "version";
 
 /// Somewhere in here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,6 +245,8 @@ pub(super) struct Room<'r> {
     /// What was asked in the address, or sent by the form.
     pub(super) asked: &'r Form,
     pub(super) turn: Turn,
+    /// Where the form was sent that is shown once more.
+    pub(super) again: Option<Again>,
 }
 
 impl Desk<'_, '_> {
@@ -273,8 +279,11 @@ impl Desk<'_, '_> {
         let nav = nav(&desk, self.prefix).await?;
         self.nav = Some(nav.clone());
         let frame = Frame { nav, here: area.part(), ..Frame::of(self.prefix, Some(&signed.account)) };
-        let room = Room { visit, account: &signed.account, desk, frame, asked, turn };
-        let mut response = room.serve(area).await?;
+        let room = Room { visit, account: &signed.account, desk, frame, asked, turn, again: None };
+        let mut response = match room.serve(area).await {
+            Ok(response) => response,
+            Err(problem) => room.sent_back(area, problem).await?,
+        };
         if let Some(line) = signed.renewed.and_then(|line| HeaderValue::from_str(&line).ok()) {
             response.headers_mut().append(SET_COOKIE, line);
         }
@@ -316,7 +325,7 @@ async fn nav(desk: &management::Desk<'_>, prefix: &str) -> Result<Vec<Link>, Pro
 }
 
 impl Room<'_> {
-    async fn serve(&self, area: Area) -> Result<Response, Problem> {
+    pub(super) async fn serve(&self, area: Area) -> Result<Response, Problem> {
         match area {
             Area::Repositories => self.repositories().await,
             Area::Repository => self.repository().await,
@@ -345,7 +354,10 @@ impl Room<'_> {
     }
 
     pub(super) fn show(&self, sheet: Sheet) -> Result<Response, Problem> {
-        Ok(self.show_as(StatusCode::OK, sheet))
+        Ok(match &self.again {
+            None => self.show_as(StatusCode::OK, sheet),
+            Some(again) => self.show_as(again.status, self.filled_in(again, sheet)),
+        })
     }
 
     pub(super) fn show_as(&self, status: StatusCode, sheet: Sheet) -> Response {
@@ -431,7 +443,7 @@ impl Room<'_> {
 
     /// That the version is the one that the form was made for.
     pub(super) fn seen(&self, version: Version) -> Result<(), NotDone> {
-        match self.asked.field("version").map(|seen| seen == version.0.to_string()) {
+        match self.asked.field(VERSION).map(|seen| seen == version.0.to_string()) {
             Some(true) => Ok(()),
             Some(false) => Err(NotDone::Changed),
             None => Err(NotDone::NoVersion),

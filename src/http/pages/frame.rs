@@ -177,6 +177,32 @@ impl Problem {
             Problem::Unavailable(_) => Shape::unavailable("unavailable", Fault::Ours),
         }
     }
+
+    /// Whether it is about what was typed, and so said beside the form, where that is mended. What is not there has no form; and one that
+    /// was made for another version is not to be sent as it was.
+    pub(super) fn is_of_what_was_typed(&self, shape: &Shape) -> bool {
+        let is_over = match self {
+            Problem::NotDone(not_done) => of_versions(not_done).is_some(),
+            Problem::OtherSite
+            | Problem::Field { .. }
+            | Problem::TooLong
+            | Problem::TooSlow
+            | Problem::BrokenOff
+            | Problem::Nothing
+            | Problem::NoAddress(_)
+            | Problem::Method { .. }
+            | Problem::Flow(_)
+            | Problem::ProviderRefused(_)
+            | Problem::Refused(_)
+            | Problem::SignedOut
+            | Problem::WrongPassword(_)
+            | Problem::Denied(_)
+            | Problem::NotMade(_)
+            | Problem::Asked(_)
+            | Problem::Unavailable(_) => false,
+        };
+        !is_over && shape.status.is_client_error() && shape.status != StatusCode::NOT_FOUND
+    }
 }
 
 /// What somebody is told whose form was made for another version: the API's words are about headers.

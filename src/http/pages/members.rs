@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::response::Response;
 
-use super::area::{Area, Room, Turn};
+use super::area::{Area, Room, Turn, VERSION};
 use super::frame::Problem;
 use super::sheet::{Cell, Input, Link, Sending, Sheet, Table};
 use crate::directory::NewEntry;
@@ -252,7 +252,7 @@ impl Room<'_> {
         let (mut links, mut forms) = (vec![self.link(all_of(kind), Area::Members(kind), &[])], Vec::new());
         if let Some(version) = version {
             if may.contains(&ManagedAction::Change) {
-                let hidden = vec![("name", name.to_owned()), ("version", version.0.to_string())];
+                let hidden = vec![("name", name.to_owned()), (VERSION, version.0.to_string())];
                 let form: Sending = self.form("Change it", Area::Member(kind), "Save", hidden);
                 forms.push(self.form_with(form, inputs_of(kind, Some(&member))));
             }
@@ -311,7 +311,7 @@ impl Room<'_> {
                 let (member, version) = self.desk.member(kind, name).await?;
                 let may = self.desk.rights(member.managed()).await?;
                 let version = version.filter(|_| may.contains(&ManagedAction::Delete)).ok_or(Problem::Nothing)?;
-                let hidden = vec![("name", name.to_owned()), ("version", version.0.to_string())];
+                let hidden = vec![("name", name.to_owned()), (VERSION, version.0.to_string())];
                 let form = self.form("This cannot be undone", Area::RemoveMember(kind), "Remove it", hidden);
                 let links = vec![self.link(name, Area::Member(kind), &[("name", name)])];
                 self.show(Sheet { title: format!("Remove {name}?"), links, forms: vec![form], ..Sheet::default() })

@@ -4,6 +4,7 @@
 //! (`origin.rs`), what surrounds a page and with which headers it goes out (`frame.rs`).
 
 mod account;
+mod again;
 mod area;
 mod device;
 mod flow;
@@ -231,10 +232,10 @@ impl Desk<'_, '_> {
         let sent = if sends { self.form(place, &parts.headers, body).await? } else { query(&parts) };
         match (place, sends) {
             (Place::SignIn, false) => self.ways_in(&parts).await,
-            (Place::SignIn, true) => {
-                let signed_in = self.by_password(&sent).await?;
-                Ok(self.onward(&parts.headers, signed_in))
-            }
+            (Place::SignIn, true) => match self.by_password(&sent).await {
+                Ok(signed_in) => Ok(self.onward(&parts.headers, signed_in)),
+                Err(problem) => self.sign_in_again(&sent, problem),
+            },
             (Place::Provider(section), _) => {
                 let signed_in = self.provider((section, name), &parts).await?;
                 Ok(self.onward(&parts.headers, signed_in))

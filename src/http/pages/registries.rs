@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::response::Response;
 
-use super::area::{Area, Room, Turn};
+use super::area::{Area, Room, Turn, VERSION};
 use super::frame::Problem;
 use super::sheet::{Cell, Input, Sending, Sheet, Table, minute_of};
 use crate::directory::rights::{Managed, ManagedAction, REGISTRIES};
@@ -179,7 +179,7 @@ impl Room<'_> {
         let mut forms = Vec::new();
         if let Some(version) = version {
             if may.contains(&ManagedAction::Change) {
-                let hidden = vec![("name", name.to_owned()), ("version", version.0.to_string())];
+                let hidden = vec![("name", name.to_owned()), (VERSION, version.0.to_string())];
                 let form = self.form("Change it", Area::Registry, "Save", hidden);
                 forms.push(self.fields_of(form, &registry, false));
             }
@@ -209,7 +209,7 @@ impl Room<'_> {
                 let (registry, version) = self.desk.registry(name).await?;
                 let may = self.desk.rights(Managed::Registry(name)).await?;
                 let version = version.filter(|_| may.contains(&ManagedAction::Delete)).ok_or(Problem::Nothing)?;
-                let hidden = vec![("name", name.to_owned()), ("version", version.0.to_string())];
+                let hidden = vec![("name", name.to_owned()), (VERSION, version.0.to_string())];
                 let form = self.form("What is in it stays there", Area::RemoveRegistry, "Remove it", hidden);
                 let links = vec![self.link(name, Area::Registry, &[("name", name)])];
                 let title = format!("Remove {}?", registry.service);

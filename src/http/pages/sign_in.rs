@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use askama::Template;
-use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::header::{LOCATION, RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -22,6 +22,7 @@ use crate::http::credentials;
 use crate::http::visit::Visit;
 use crate::records::Presented;
 use crate::secret::Secret;
+use crate::secret::lasting::{self, LastingSecret};
 use crate::secrets::Lasting;
 
 /// How much longer than a sign-in lasts its end is remembered, by any replica's clock.
@@ -34,6 +35,9 @@ const LONGEST_CODE: usize = 64;
 struct SignInPage<'page> {
     frame: &'page Frame<'page>,
     ways: Vec<Link>,
+    /// What is wrong with the form that was sent, and the account that stood in it.
+    told: Option<&'page str>,
+    account: &'page str,
 }
 
 /// A way in by a provider.
@@ -48,6 +52,10 @@ impl Desk<'_, '_> {
         if self.signed_in(&parts.headers).await.is_ok() {
             return Ok(self.to("/account", &[]));
         }
+        Ok(self.sign_in_page(StatusCode::OK, (None, "")))
+    }
+
+    fn sign_in_page(&self, status: StatusCode, (told, account): (Option<&str>, &str)) -> Response {
         let of_section = |(section, people): &(&'static str, std::sync::Arc<dyn SignIn>)| {
             let link = |way: crate::backend::sign_in::Way| Link {
                 path: match &way.name {
@@ -59,7 +67,30 @@ impl Desk<'_, '_> {
             people.ways().into_iter().map(link).collect::<Vec<_>>()
         };
         let ways = self.visit.snapshot.access.sign_ins().iter().flat_map(of_section).collect();
-        Ok(page(StatusCode::OK, &SignInPage { frame: &Frame::of(self.prefix, None), ways }))
+        page(status, &SignInPage { frame: &Frame::of(self.prefix, None), ways, told, account })
+    }
+
+    /// The form once more, with the account that was typed and what is wrong.
+    ///
+    /// # Errors
+    /// The problem is not about what was typed.
+    pub(super) fn sign_in_again(&self, form: &Form, problem: Problem) -> Result<Response, Problem> {
+        let shape = problem.shape();
+        if !problem.is_of_what_was_typed(&shape) {
+            return Err(problem);
+        }
+        self.visit.log_refusal(&shape, &problem);
+        let account = form.field("account").unwrap_or_default();
+        let account = match LastingSecret::read(account) {
+            lasting::Form::Otherwise => account,
+            // In the wrong place, where everybody would read it.
+            lasting::Form::Mistyped | lasting::Form::Lasting(_) => "",
+        };
+        let mut response = self.sign_in_page(shape.status, (Some(&shape.message), account));
+        if let Some(seconds) = shape.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        Ok(response)
     }
 
     /// Sends a browser to a provider, or takes it back.
