@@ -206,6 +206,14 @@ impl Desk<'_, '_> {
     pub(super) async fn by_password(&mut self, form: &Form) -> Result<Response, Problem> {
         let (account, password) =
             (form.field("account").unwrap_or_default(), form.field("password").unwrap_or_default());
+        for (typed, field, wanted) in [
+            (account.trim(), "Account", "type the name that you log in with"),
+            (password, "Password", "type the password of this account"),
+        ] {
+            if typed.is_empty() {
+                return Err(Problem::Field { field, wanted });
+            }
+        }
         let who = credentials::from_pair(account, password).map_err(|_| Problem::WrongPassword(None))?;
         match &who {
             Credentials::Password { .. } => {}

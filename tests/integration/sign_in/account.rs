@@ -102,6 +102,28 @@ async fn a_password_with_us_signs_in_through_the_throttle_of_all_doors() {
     assert_eq!(foreign.send().await.status, 403, "nobody is signed in as somebody else by another site");
 }
 
+/// What is not there is asked for, and is no wrong password; a secret in the place of the account is shown to nobody.
+#[tokio::test]
+async fn a_sign_in_without_a_name_or_a_password_says_what_to_type() {
+    let scene = Scene::new();
+    let secret = scene.password(&mut Browser::default(), "laptop").await;
+    for (form, status, told, value) in [
+        ("account=&password=x".to_owned(), 400, "Account: type the name that you log in with", ""),
+        ("account=+&password=x".to_owned(), 400, "Account: type the name", " "),
+        ("password=x".to_owned(), 400, "Account: type the name", ""),
+        ("account=alice&password=".to_owned(), 400, "Password: type the password", "alice"),
+        ("account=alice&password=wrong".to_owned(), 401, "the account or the password is wrong", "alice"),
+        (format!("account={secret}&password=x"), 401, "the account or the password is wrong", ""),
+    ] {
+        let reply = Browser::default().post(&scene.bed, "/sign-in", &form).await;
+        let page = reply.text();
+        assert_eq!(reply.status, status, "{form}: {page}");
+        assert!(page.contains(&format!("<p role=\"alert\">{told}")), "{form}: {page}");
+        assert!(page.contains(&format!("maxlength=\"255\" value=\"{value}\">")), "{form}: {page}");
+        assert!(page.contains("href=\"/oidc_auth\"") && !page.contains(&secret), "{form}: {page}");
+    }
+}
+
 /// Check 37: nobody becomes an account of an earlier section, or of another person.
 #[tokio::test]
 async fn a_name_that_somebody_has_is_nobody_elses() {
