@@ -86,6 +86,15 @@ async fn a_services_secret_is_made_shown_once_and_revoked() {
     assert!(all.contains("Secrets of web@n1") && all.contains("<td>revoked</td>"), "{all}");
     // What the file has of it goes on.
     assert_eq!(login(&bed, "web@n1", "alice-pw").await, 200);
+    // A button that is pressed twice makes one.
+    let form = cat.get(MAKE).await.ok().text();
+    let once = form.split("name=\"once\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let asked = format!("account=web%40n1&name=twice&expires=90d&once={once}");
+    cat.post("/secrets/new", &asked).await.ok();
+    let again = cat.post("/secrets/new", &asked).await;
+    let page = again.text();
+    assert!(again.status == 412 && page.contains("the secret was made the first time"), "{page}");
+    assert_eq!(way(&page, "See the list"), Some("/secrets?account=web%40n1"), "{page}");
 }
 
 /// A page shows and does what the API would, and of the rest neither a link nor an address.

@@ -10,6 +10,7 @@ use axum::response::Response;
 use tracing::info;
 
 use super::frame::{Frame, Problem, page};
+use super::once::{self, ONCE};
 use super::session::SignedIn;
 use super::sheet::{Cell, Link, day, fitting, minute};
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
@@ -50,6 +51,7 @@ struct AccountPage<'page> {
 
 /// What stands in the form that makes a password.
 struct NewForm {
+    once: String,
     name: String,
     days: u32,
     pulls: bool,
@@ -137,6 +139,7 @@ impl Desk<'_, '_> {
         let typed = back.as_ref().and_then(|back| back.typed);
         let said = |name| typed.and_then(|form| form.field(name));
         let form = NewForm {
+            once: once::fresh()?,
             name: said("name").unwrap_or_default().to_owned(),
             days: said("days").and_then(|days| days.parse().ok()).unwrap_or_else(|| usual_end(settings)),
             pulls: said("pull_only").is_some(),
@@ -194,7 +197,7 @@ impl Desk<'_, '_> {
         };
         let shape = problem.shape();
         let typed = problem.is_of_what_was_typed(&shape).then_some(form);
-        if typed.is_none() {
+        if typed.is_none() && !matches!(problem, Problem::MadeAlready { .. }) {
             return Err(problem);
         }
         let back = SentBack { status: shape.status, told: &shape.message, typed };
@@ -219,7 +222,15 @@ impl Desk<'_, '_> {
             limits: form.field("pull_only").map_or_else(Limits::default, |_| pull_only()),
             maker: Some(account.clone()),
         };
-        let made = self.lasting.make_personal(LookUp::Known(who.clone()), new, self.now).await?;
+        let was_sent = match form.field(ONCE) {
+            Some(once) => once::was_sent(self.visit, &self.lasting, ("make", once), self.now).await?,
+            None => false,
+        };
+        // One that brought nothing the first time may be sent again as it is.
+        let made = match self.lasting.make_personal(LookUp::Known(who.clone()), new, self.now).await {
+            Err(NotMade::NameTaken) if was_sent => return Err(Problem::MadeAlready { what: "password", list: None }),
+            made => made?,
+        };
         info!(
             decision.id = self.visit.id.as_str(),
             user.account = account.as_str(),

@@ -114,6 +114,17 @@ pub(super) enum Problem {
     /// Refused, or a backend could not tell.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The form that makes a secret was sent once more: the first one made it.
+    #[error(
+        "this form was sent twice, and the {what} was made the first time; it is shown only once: if you have not seen it, revoke it in \
+         the list, and make another"
+    )]
+    MadeAlready {
+        /// What the page calls it.
+        what: &'static str,
+        /// Where the list is, for whoever may see it and is not there.
+        list: Option<String>,
+    },
     /// No password was made, or none revoked.
     #[error(transparent)]
     NotMade(#[from] NotMade),
@@ -159,6 +170,8 @@ impl Problem {
             Problem::SignedOut => bad(StatusCode::UNAUTHORIZED, "login_needed"),
             Problem::WrongPassword(_) => bad(StatusCode::UNAUTHORIZED, "wrong_credentials"),
             Problem::Denied(denied) => shape::denied(denied, Fault::Client),
+            // As for the form that renews one, and is sent once more.
+            Problem::MadeAlready { .. } => bad(StatusCode::PRECONDITION_FAILED, "secret_conflict"),
             Problem::NotMade(NotMade::Records(_) | NotMade::NoRandomBytes) => {
                 Shape::unavailable("unavailable", Fault::Ours)
             }
@@ -179,10 +192,11 @@ impl Problem {
     }
 
     /// Whether it is about what was typed, and so said beside the form, where that is mended. What is not there has no form; and one that
-    /// was made for another version is not to be sent as it was.
+    /// was made for another version, or did its work before, is not to be sent as it was.
     pub(super) fn is_of_what_was_typed(&self, shape: &Shape) -> bool {
         let is_over = match self {
             Problem::NotDone(not_done) => of_versions(not_done).is_some(),
+            Problem::MadeAlready { .. } => true,
             Problem::OtherSite
             | Problem::Field { .. }
             | Problem::TooLong
@@ -240,7 +254,9 @@ pub(super) fn problem_page(
     let words = if is_stale { "See it as it is now" } else { "Back to the form" };
     // What is not there has no form.
     let back = back.filter(|_| shape.status != StatusCode::NOT_FOUND);
-    let back = back.map(|href| Link { href, title: words.to_owned() });
+    let list = if let Problem::MadeAlready { list, .. } = problem { list.clone() } else { None };
+    let back = list.map(|href| (href, "See the list")).or_else(|| back.map(|href| (href, words)));
+    let back = back.map(|(href, words)| Link { href, title: words.to_owned() });
     let title = match problem {
         Problem::SignedOut => "Sign in",
         Problem::Refused(_) => "You may not sign in",
@@ -254,6 +270,7 @@ pub(super) fn problem_page(
         | Problem::NoAddress(_)
         | Problem::Method { .. }
         | Problem::Denied(_)
+        | Problem::MadeAlready { .. }
         | Problem::NotMade(_) => "This did not work",
         Problem::NotDone(NotDone::Missing | NotDone::NotGranted { .. })
         | Problem::Asked(Refused::NotFound | Refused::NotGranted { .. }) => "Nothing here",

@@ -10,6 +10,7 @@ mod device;
 mod flow;
 mod frame;
 mod members;
+mod once;
 mod origin;
 mod overview;
 mod plot;

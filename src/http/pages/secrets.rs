@@ -5,18 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::account::{USUAL_END, login_line, registry, usual_end};
 use super::area::{Area, Room, SOME_ROBOT, Turn};
 use super::frame::Problem;
+use super::once::{self, ONCE};
 use super::sheet::{Cell, Copy, Input, Link, Sheet, Table, UNKNOWN, fitting, minute_of};
-use super::sign_in::use_up;
 use crate::http::api::{Admitted, Refused, SecretsDesk, id_from, name_of};
 use crate::identity::Account;
 use crate::management::NotDone;
-use crate::random;
 use crate::records::{Kept, Limits, Owner, SecretId, Whose};
 use crate::secrets::{
     Expires, LimitTexts, Made, New, NotMade, State, TokenAction, Told, Wanted, account_of, robot_account, robot_name,
@@ -226,6 +223,7 @@ impl Room<'_> {
                     Some(account) => (format!("Make a secret of {account}"), vec![("account", account.to_string())]),
                 };
                 let of_robot = of_robot.into_iter().filter(|_| account.is_none());
+                let hidden = hidden.into_iter().chain([(ONCE, once::fresh()?)]).collect();
                 let form = self.form("A new secret", Area::NewSecret, "Make it", hidden);
                 let forms = vec![self.form_with(form, of_robot.chain(own).collect())];
                 self.show(Sheet { title, forms, ..Sheet::default() })
@@ -260,17 +258,31 @@ impl Room<'_> {
                     limits: limits.over(Limits::default())?,
                     maker: Some(self.account.clone()),
                 };
-                let made = match (account, robot) {
+                let labels = self.labels()?;
+                let was_sent = match self.said(ONCE) {
+                    Some(once) => once::was_sent(self.visit, &desk.lasting, ("make", once), self.desk.now).await?,
+                    None => false,
+                };
+                let (made, owner, (by, whose)) = match (account, robot) {
                     (Some(account), _) => {
                         let owner = desk.look_up(&account).await?;
-                        desk.lasting.make_personal(owner, new, self.desk.now).await?
+                        let made = desk.lasting.make_personal(owner, new, self.desk.now).await;
+                        (made, account.clone(), ("account", account.to_string()))
                     }
                     (None, Some(robot)) => {
-                        let labels = self.labels()?;
                         let labels = labels.map(|labels| desk.own_labels(&labels)).transpose()?.map(Arc::new);
-                        desk.lasting.make_robot(&robot, labels, new, self.desk.now).await?
+                        let made = desk.lasting.make_robot(&robot, labels, new, self.desk.now).await;
+                        (made, robot_account(&robot)?, ("robot", robot.0.to_string()))
                     }
                     (None, None) => return Err(Problem::Nothing),
+                };
+                let made = match made {
+                    Err(NotMade::NameTaken) if was_sent => {
+                        let lists = self.could_with(&owner, TokenAction::List).await?;
+                        let list = lists.then(|| self.href(Area::Secrets, &[(by, &whose)]));
+                        return Err(Problem::MadeAlready { what: "secret", list });
+                    }
+                    made => made?,
                 };
                 desk.log(&made.kept, "a secret was made");
                 self.hand_out(&made).await
@@ -373,9 +385,7 @@ impl Room<'_> {
         match self.turn {
             Turn::Shown => {
                 let told = Told::of(&kept, state);
-                let once = random::bytes::<16>().map_err(|cause| Problem::Unavailable(cause.into()))?;
-                let once = URL_SAFE_NO_PAD.encode(once);
-                let hidden = vec![("id", told.id.clone()), ("once", once)];
+                let hidden = vec![("id", told.id.clone()), (ONCE, once::fresh()?)];
                 let form = self.form("Make it anew", Area::RenewSecret, "Renew it", hidden);
                 let end = "Good for, such as 90d, or until 2027-01-31";
                 let forms = vec![self.form_with(form, vec![Input::needed("expires", end, self.usual_end())])];
@@ -390,13 +400,10 @@ impl Room<'_> {
                     Owner::Robot { .. } | Owner::Workload { .. } => None,
                 };
                 // Sent once more by a browser that goes back, it would end the secret that is still in use.
-                let missing = Problem::Field { field: "once", wanted: "send the form that the page has" };
-                let once = self.said("once").ok_or(missing)?;
-                let used = ("renew", once);
-                match use_up(self.visit, &desk.lasting, used, time::Duration::DAY, self.desk.now).await {
-                    Ok(()) => {}
-                    Err(Problem::Flow(_)) => return Err(Problem::NotDone(NotDone::Changed)),
-                    Err(problem) => return Err(problem),
+                let missing = Problem::Field { field: ONCE, wanted: "send the form that the page has" };
+                let once = ("renew", self.said(ONCE).ok_or(missing)?);
+                if once::was_sent(self.visit, &desk.lasting, once, self.desk.now).await? {
+                    return Err(Problem::NotDone(NotDone::Changed));
                 }
                 let made = desk.lasting.renew(&id, owner, expires, self.desk.now).await?;
                 desk.log(&made.kept, "a secret was renewed");

@@ -124,6 +124,41 @@ async fn a_sign_in_without_a_name_or_a_password_says_what_to_type() {
     }
 }
 
+/// A button that is pressed twice makes one password, and whoever did not see it learns what to do.
+#[tokio::test]
+async fn a_form_that_is_sent_twice_makes_one_password() {
+    let scene = Scene::new();
+    let mut browser = Browser::default();
+    assert_eq!(browser.sign_in(&scene.bed).await.status, 303);
+    let once = async |browser: &mut Browser| {
+        let page = browser.get(&scene.bed, "/account").await.ok().text();
+        page.split("name=\"once\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let form = format!("name=laptop&days=30&once={}", once(&mut browser).await);
+    // The browser has not kept the first answer yet.
+    let mut again = browser.clone();
+    assert_eq!(browser.post(&scene.bed, "/account/passwords", &form).await.status, 303);
+    let reply = again.post(&scene.bed, "/account/passwords", &form).await;
+    let page = reply.text();
+    assert_eq!(reply.status, 412, "{page}");
+    let alert = page.split("<p role=\"alert\">").nth(1).unwrap().split('<').next().unwrap();
+    for piece in ["sent twice", "made the first time", "shown only once", "revoke it"] {
+        assert!(alert.contains(piece), "{piece}: {alert}");
+    }
+    assert_eq!(page.matches(">Revoke</button>").count(), 1, "it is in the list: {page}");
+    assert!(browser.get(&scene.bed, "/account").await.ok().text().contains("id=\"password\">dwp_"), "it is shown");
+    // Another one of the name is no second form, and comes back with what was typed.
+    let form = format!("name=laptop&days=30&pull_only=1&once={}", once(&mut browser).await);
+    let reply = browser.post(&scene.bed, "/account/passwords", &form).await;
+    let page = reply.text();
+    assert!(reply.status == 400 && page.contains("a living secret of this name"), "{page}");
+    assert!(page.contains("value=\"laptop\"") && page.contains("value=\"30\" selected"), "{page}");
+    assert!(page.contains("name=\"pull_only\" value=\"1\" checked"), "{page}");
+    // One that brought nothing may be mended and sent.
+    let mended = form.replace("laptop", "desk");
+    assert_eq!(browser.post(&scene.bed, "/account/passwords", &mended).await.status, 303);
+}
+
 /// Check 37: nobody becomes an account of an earlier section, or of another person.
 #[tokio::test]
 async fn a_name_that_somebody_has_is_nobody_elses() {
