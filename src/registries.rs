@@ -316,7 +316,7 @@ fn check_beside(read: &[(Field<'_>, Registry)], entry: &Field<'_>, registry: &Re
 fn read_registry(service: &str, mut section: Section<'_>, groups: &mut Vec<At<String>>) -> Option<Registry> {
     let url = section.parsed("url", read_url);
     if url.is_none() && !section.has("url") {
-        section.missing("url", "where is the registry? https://registry.example.org");
+        section.missing("url", "the address of the registry is needed, such as https://registry.example.org");
     }
     let hosts = section.texts("hosts").map(|hosts| {
         if hosts.is_empty() {
@@ -510,7 +510,7 @@ mod tests {
     fn what_is_wrong_is_said_with_what_to_write_instead() {
         let cases = [
             ("[a]", "registries by their names are expected here"),
-            ("{a: {}}", "where is the registry?"),
+            ("{a: {}}", "the address of the registry is needed"),
             ("{'a b': {url: 'https://a'}}", "one word"),
             ("{'': {url: 'https://a'}}", "REGISTRY_AUTH_TOKEN_SERVICE"),
             ("{'\"a\"': {url: 'https://a'}}", "quotes are part"),

@@ -231,7 +231,10 @@ fn run_registry(command: RegistryCommand) -> u8 {
                 if service.eq_ignore_ascii_case(SERVICE) {
                     return Err(format!("{SERVICE} is what Dockwarden itself is called; choose another name"));
                 }
-                let url = said.url.as_deref().ok_or("where is the registry? --url https://registry.example.org")?;
+                let url = said
+                    .url
+                    .as_deref()
+                    .ok_or("the address of the registry is needed: --url https://registry.example.org")?;
                 let blank = Registry::from_address(&service, address_from(url).map_err(plain)?);
                 let (registry, authorities) = said.fields()?.over(blank, None).map_err(plain)?;
                 let (directory, _) = members::open(mongo::load(config)?).await?;

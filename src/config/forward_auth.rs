@@ -133,7 +133,7 @@ pub(super) fn read_challenge(section: &mut Section<'_>) -> Option<Challenge> {
         match is_url && plain {
             // Every client is told this address.
             true if server.contains('@') => Err(Refusal::says(
-                "this address is told to every client, and so holds no user and no password; leave out what ends in the @",
+                "every client is told this address, so it must not contain a user or a password; leave out everything up to the @",
             )),
             true => Ok(text.to_owned()),
             false => Err(Refusal::is("not an address; write it as clients reach it: https://auth.example.org/auth")),

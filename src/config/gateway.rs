@@ -114,7 +114,11 @@ pub(super) fn read(
         let key = format!("upstreams[{index}]");
         let before = || read.iter().take_while(|(other, _)| other < index).map(|(_, at)| &at.value);
         if before().any(|other| other.host == value.host && other.prefix == value.prefix) {
-            section.problem(place, &key, "another upstream has the same host and prefix; what reaches this one?");
+            section.problem(
+                place,
+                &key,
+                "another upstream has the same host and prefix, so no request would reach this one",
+            );
         } else if before().any(|other| other.name == value.name) {
             let message =
                 format!("another upstream is called {} in the log too; give each a name of its own", value.name);
@@ -157,7 +161,7 @@ fn read_upstream(mut row: Section<'_>, services: Option<&[String]>) -> Option<At
         url.ok_or_else(|| Refusal::is(format!("not the address of a registry; {example}")))
     });
     if url.is_none() && !row.has("url") {
-        row.missing("url", "where is the registry? https://registry.example.org");
+        row.missing("url", "the address of the registry is needed, such as https://registry.example.org");
     }
     let name = row.parsed("name", |text| match is_plain(text) {
         true => Ok(text.to_owned()),
@@ -182,7 +186,7 @@ fn read_upstream(mut row: Section<'_>, services: Option<&[String]>) -> Option<At
         let trimmed = text.strip_suffix('/').unwrap_or(text);
         match Resource::new("repository", trimmed) {
             Ok(_) => Ok(trimmed.to_owned()),
-            Err(_) => Err(Refusal::says("this begins no repository's name; write it like team or team/apps")),
+            Err(_) => Err(Refusal::says("no repository's name can begin like this; write team or team/apps")),
         }
     });
     let read_only = row.flag("read_only").is_some_and(|at| at.value);
@@ -254,7 +258,7 @@ fn is_plain(text: &str) -> bool {
 fn read_patience(row: &mut Section<'_>, key: &'static str, usual: &str) -> Option<Duration> {
     let read = row.word(key, |text| match duration(text)? {
         time if time < Duration::from_millis(50) => {
-            Err(Refusal::says(format!("no registry is that quick; {usual} is usual")))
+            Err(Refusal::says(format!("too short for any registry; {usual} is usual")))
         }
         time if time > LONGEST => Err(Refusal::says(format!("write an hour or less; {usual} is usual"))),
         time => Ok(time),

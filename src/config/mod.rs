@@ -299,7 +299,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         && !server.knows_proxies()
         && forward_auth.is_none()
     {
-        let message = "only connections of proxies rest for so long, and none is named; name yours in trusted_proxies";
+        let message = "this is for connections of proxies only, and no proxy is named; name yours in trusted_proxies";
         top.warn(&idle.place, "server.idle_timeout", message);
     }
     let listen = server.as_ref().map(|server| &server.listen);
@@ -350,7 +350,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         (Some(field), declared) => read_directory(&field, declared.unwrap_or_default(), &backends, kept).map(Some),
         (None, declared) => {
             if let Some(group) = declared.iter().flat_map(|declared| &declared.groups).next() {
-                let message = "no directory says who is in this group, so it is nobody's; write directory: with its groups and users";
+                let message = "no directory says who is in this group; write directory: with its groups and users";
                 top.warn(&group.place, registries::NAME, message);
             }
             Some(None)

@@ -298,7 +298,7 @@ fn read_address_source(section: &mut Section<'_>) -> Option<AddressSource> {
         section.problem(&position.place, "real_ip_pos", message);
     }
     if peers == Peers::default() {
-        section.problem(place, "trusted_proxies", "the list names no proxy; leave the key out if there is none");
+        section.problem(place, "trusted_proxies", "the list is empty; leave the key out if there is no proxy");
     }
     if takes_everybody(&peers) {
         let message = "everybody is taken for a proxy, so that a client chooses the address which rules and limits see; name \
@@ -348,7 +348,7 @@ fn read_negotiation(section: &mut Section<'_>) -> Option<Negotiation> {
         }
     });
     if let Some(At { place, value: MinimumVersion::Raised }) = &minimum {
-        let message = "TLS 1.0 and 1.1 are broken and not spoken here; TLS 1.2 is the least";
+        let message = "TLS 1.0 and 1.1 are broken and not supported; TLS 1.2 is the minimum";
         section.warn(place, "tls_min_version", message);
     }
     let provider = read_provider(section)?;

@@ -131,9 +131,7 @@ pub(super) fn read(mut section: Section<'_>, of_server: Option<&FilesOfPair>) ->
             life if life < SHORT_LIFE => {
                 Some("clients treat a life below 60 seconds as 60, and ask for a token before every request")
             }
-            life if life > LONG_LIFE => {
-                Some("a right that is taken away lives on for as long as a token does; 900 is usual")
-            }
+            life if life > LONG_LIFE => Some("a token keeps a right that you take away until it expires; 900 is usual"),
             _ => None,
         };
         if let Some(message) = message {
@@ -160,7 +158,7 @@ pub(super) fn read(mut section: Section<'_>, of_server: Option<&FilesOfPair>) ->
     }
     let services = section.texts("services");
     if let Some([]) = services.as_deref() {
-        section.missing("services", "the list names no service; leave the key out if tokens may be for any");
+        section.missing("services", "the list is empty; leave the key out if tokens may be for any service");
     }
     let services = services.unwrap_or_default();
     for service in services.iter().filter(|service| service.value.is_empty()) {

@@ -76,7 +76,7 @@ pub(super) fn read_login(mut auth: Section<'_>, url: Option<&Uri>) -> Option<Log
         (Some(mut basic), None, None) => {
             let account = read_account(&mut basic);
             if let Ok(None) = account {
-                basic.missing("username", "who are we there? write username, and password or password_file");
+                basic.missing("username", "the login has no user name; write username, and password or password_file");
             }
             basic.finish();
             account.ok().flatten().map(Login::Basic)
@@ -135,11 +135,11 @@ fn read_token_service(mut token: Section<'_>) -> Option<Login> {
         read_url(text).ok_or_else(|| Refusal::is("not an address; write https://auth.example.org/token"))
     });
     if realm.is_none() && !token.has("realm") {
-        token.missing("realm", "where are tokens? write the realm of the registry's own challenge");
+        token.missing("realm", "the address of the token service is needed: the realm of the registry's own challenge");
     }
     let service = token.filled("service");
     if service.is_none() {
-        token.missing("service", "for whom are the tokens? write the service of the registry's own challenge");
+        token.missing("service", "the audience of the tokens is needed: the service of the registry's own challenge");
     }
     let account = read_account(&mut token);
     if let (Some(At { place, value }), Ok(Some(_))) = (&realm, &account)

@@ -28,7 +28,7 @@ pub(super) fn told(test: &Test, verdict: &Verdict) -> String {
         }
         Outcome::NeedsMoment { what } => {
             format!(
-                "{asked}: the answer hangs on the time of {what}; write at: 2026-12-31T18:00:00Z, or another moment"
+                "{asked}: the answer depends on the time of {what}; write at: 2026-12-31T18:00:00Z, or another moment"
             )
         }
         Outcome::Waits { source } => format!("{asked}: {source} has not been read yet"),

@@ -153,7 +153,7 @@ pub(super) fn read_review(mut review: Section<'_>) -> Option<ReviewSettings> {
     let authorities = review.path("ca").map(|at| read_authorities(&review, &at, "ca")).transpose();
     let file = review.path("token_file");
     if file.is_none() && !review.has("token_file") {
-        let message = "who are we there? write the file of a service account's token that may make TokenReviews: \
+        let message = "a token for the cluster is needed; write the file of a service account's token that may make TokenReviews: \
                        /var/run/secrets/kubernetes.io/serviceaccount/token";
         review.missing("token_file", message);
     }

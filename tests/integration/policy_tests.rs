@@ -63,7 +63,7 @@ async fn checks_7_and_8_a_server_does_not_begin_with_a_test_that_fails_or_hangs_
         (config("push"), Some("config.yml:11: the team pulls: this test does not hold: ")),
         (
             format!("{window}{}", test("")),
-            Some("the answer hangs on the time of acl[0] # until then; write at: 2026-12-31T18:00:00Z"),
+            Some("the answer depends on the time of acl[0] # until then; write at: 2026-12-31T18:00:00Z"),
         ),
         (format!("{window}{}", test(", at: 2029-12-31")), None),
         (format!("{window}{}", test(", at: 2030-01-02")), Some("wants [pull] and gets []: no rule matches")),

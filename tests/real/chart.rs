@@ -398,7 +398,7 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
         ("{config: {server: {addr: \":1\"}}}".to_owned(), "config.server.addr: the chart writes it"),
         (
             "{config: {users: {bob: {password: x}}}}".to_owned(),
-            "config.users.bob.password: a ConfigMap is no place for",
+            "config.users.bob.password: do not put a password or its hash into a ConfigMap",
         ),
         ("{config: {ldap_auth: {bind_password: x}}}".to_owned(), "write bind_password_file: /secrets/NAME"),
         ("{config: {ldap_auth: {bind_password: 1234}}}".to_owned(), "write bind_password_file: /secrets/NAME"),
@@ -412,7 +412,7 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
         ),
         (
             "{config: {directory: {services: {a@b: {secrets: [x]}}}}}".to_owned(),
-            "config.directory.services.a@b.secrets: a ConfigMap is no place for hashes",
+            "config.directory.services.a@b.secrets: do not put hashes into a ConfigMap",
         ),
         ("{config: {http_auth: {headers: {X: y}}}}".to_owned(), "config.http_auth.headers.X: a ConfigMap"),
         (
@@ -423,7 +423,7 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
         ("{config: {http_auth: {url: \"https://h/?api_key=x\"}}}".to_owned(), "config.http_auth.url: a ConfigMap"),
         (
             "{config: {mongo_auth: {dial_info: {uri: \"mongodb://u:p@h/\"}}}}".to_owned(),
-            "config.mongo_auth.dial_info.uri: a ConfigMap is no place for a login",
+            "config.mongo_auth.dial_info.uri: do not put a login into a ConfigMap",
         ),
         (
             "{env: {DOCKWARDEN__LDAP_AUTH__BIND_PASSWORD: x}}".to_owned(),

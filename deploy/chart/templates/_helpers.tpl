@@ -56,13 +56,13 @@ as a file has to be one. Takes .at and .value.
     {{- $place := printf "%s.%s" $at $key -}}
     {{- $isText := not (or (kindIs "invalid" $value) (kindIs "map" $value) (kindIs "slice" $value) (eq (toString $value) "")) -}}
     {{- if and (has $key $keys) $isText -}}
-      {{- fail (printf "%s: a ConfigMap is no place for a password or its hash; write %s_file: /secrets/NAME, and put NAME into the secret of secrets.existingSecret" $place $key) -}}
+      {{- fail (printf "%s: do not put a password or its hash into a ConfigMap; write %s_file: /secrets/NAME, and put NAME into the secret of secrets.existingSecret" $place $key) -}}
     {{- end -}}
     {{- if and (eq $key "secrets") (kindIs "slice" $value) $value -}}
-      {{- fail (printf "%s: a ConfigMap is no place for hashes; keep this service in the records, by `dockwarden service`" $place) -}}
+      {{- fail (printf "%s: do not put hashes into a ConfigMap; keep this service in the records, by `dockwarden service`" $place) -}}
     {{- end -}}
     {{- if and (eq $key "uri") $isText (contains "@" (toString $value)) -}}
-      {{- fail (printf "%s: a ConfigMap is no place for a login; write addrs, username and password_file in place of the address" $place) -}}
+      {{- fail (printf "%s: do not put a login into a ConfigMap; write addrs, username and password_file in place of the address" $place) -}}
     {{- end -}}
     {{- if and (eq $key "headers") (kindIs "map" $value) -}}
       {{- range $header, $text := $value -}}
@@ -70,7 +70,7 @@ as a file has to be one. Takes .at and .value.
         {{- /* What is left where the client's own name and password are put in. */ -}}
         {{- $own := regexReplaceAll "\\$\\{[^}]*\\}" (toString $text) "" | trim | lower -}}
         {{- if not (or $isMap (has (lower $header) (list "accept" "user-agent")) (has $own (list "" "basic" "bearer"))) -}}
-          {{- fail (printf "%s.%s: a ConfigMap is no place for a header that may be a secret; write {file: /secrets/NAME}, and put NAME into the secret of secrets.existingSecret" $place $header) -}}
+          {{- fail (printf "%s.%s: do not put a header that may be a secret into a ConfigMap; write {file: /secrets/NAME}, and put NAME into the secret of secrets.existingSecret" $place $header) -}}
         {{- end -}}
       {{- end -}}
     {{- end -}}
@@ -84,10 +84,10 @@ as a file has to be one. Takes .at and .value.
   {{- end -}}
 {{- else if kindIs "string" .value -}}
   {{- if regexMatch "://[^/?#[:space:]]*@" .value -}}
-    {{- fail (printf "%s: a ConfigMap is no place for a login; leave it out of the address, and write a file: password_file: /secrets/NAME, or headers: {Authorization: {file: /secrets/NAME}}" $at) -}}
+    {{- fail (printf "%s: do not put a login into a ConfigMap; leave it out of the address, and write a file: password_file: /secrets/NAME, or headers: {Authorization: {file: /secrets/NAME}}" $at) -}}
   {{- end -}}
   {{- if regexMatch "(?i)://.*[?&][a-z_-]*(key|token|secret|password)=[^&$]" .value -}}
-    {{- fail (printf "%s: a ConfigMap is no place for a key; write it as a header: {file: /secrets/NAME}, or have whoever is asked take it so" $at) -}}
+    {{- fail (printf "%s: do not put a key into a ConfigMap; write it as a header: {file: /secrets/NAME}, or have whoever is asked take it so" $at) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -101,7 +101,7 @@ impl Inner {
         match &document.old_password {
             Some(old) if self.records.epoch(account).await? == Epoch(old.epoch) => {
                 let hash = PasswordHash::from_str(&old.hash);
-                let hash = hash.map_err(|_| anyhow::anyhow!("a docker password in the records is no hash"))?;
+                let hash = hash.map_err(|_| anyhow::anyhow!("a docker password in the records is not a hash"))?;
                 let identity = self.identity(&person, &document);
                 let recall = identity.map_or(Recall::Never, |identity| Recall::for_standing(&identity.standing));
                 let passwords = &self.old.passwords;

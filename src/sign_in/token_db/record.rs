@@ -46,9 +46,9 @@ pub(in crate::sign_in) enum Unusable {
     Long,
     #[error("it is not as docker_auth writes it")]
     Form,
-    #[error("valid_until is no moment")]
+    #[error("valid_until is not a date and time")]
     Moment,
-    #[error("docker_password is no hash: {0}")]
+    #[error("docker_password is not a hash: {0}")]
     Password(String),
     #[error("it has more labels than {MOST_LABELS}, or one of more values than {MOST_VALUES}")]
     Labels,
@@ -138,6 +138,6 @@ mod tests {
         }
         let plain = OldRecord::parse(b"t:ada", good.replace(HASH, "hunter2").as_bytes()).err();
         let told = plain.map(|unusable| unusable.to_string()).unwrap_or_default();
-        assert!(told.starts_with("docker_password is no hash") && !told.contains("hunter2"), "{told}");
+        assert!(told.starts_with("docker_password is not a hash") && !told.contains("hunter2"), "{told}");
     }
 }

@@ -320,8 +320,8 @@ fn what_loads_but_is_dangerous_is_a_warning() {
         ),
         ("real_ip_header: X-F", "server.real_ip_header", "connections are not limited by network at all"),
         ("real_ip_header: Forwarded, trusted_proxies: [10.0.0.1]", "server.real_ip_header", "send X-Forwarded-For"),
-        ("tls_min_version: TLS10", "server.tls_min_version", "TLS 1.2 is the least"),
-        ("tls_min_version: TLS11", "server.tls_min_version", "TLS 1.2 is the least"),
+        ("tls_min_version: TLS10", "server.tls_min_version", "TLS 1.2 is the minimum"),
+        ("tls_min_version: TLS11", "server.tls_min_version", "TLS 1.2 is the minimum"),
         ("tls_curve_preferences: [P521, P256]", "server.tls_curve_preferences", "\"P521\" is not among the curves"),
         (
             "tls_cipher_suites: [TLS_RSA_WITH_RC4_128_SHA, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]",
@@ -334,7 +334,7 @@ fn what_loads_but_is_dangerous_is_a_warning() {
         assert_eq!((&warning.place, warning.path.as_str()), (&Place::Line(1), path), "{server}");
         assert!(warning.message.contains(piece), "{server}: {}", warning.message);
     }
-    for (life, piece) in [("59s", "below 60 seconds"), ("25h", "lives on for as long")] {
+    for (life, piece) in [("59s", "below 60 seconds"), ("25h", "a token keeps a right that you take away")] {
         let token = format!("token: {{issuer: a, certificate: c, key: k, expiration: {life}}}");
         let config = loaded(&around(&token));
         let [warning] = config.warnings.as_slice() else { panic!("{life}: {:?}", config.warnings) };

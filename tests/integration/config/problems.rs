@@ -269,13 +269,16 @@ fn each_slip_is_named_with_its_line_and_what_to_write() {
             "server: {addr: \":1\", real_ip_header: \"no header\"}".to_owned(),
             &[(1, "server.real_ip_header", "is not the name of a header")],
         ),
-        ("server: {addr: \":1\", trusted_proxies: []}".to_owned(), &[(1, "server.trusted_proxies", "names no proxy")]),
+        (
+            "server: {addr: \":1\", trusted_proxies: []}".to_owned(),
+            &[(1, "server.trusted_proxies", "the list is empty")],
+        ),
         (
             "server: {addr: \":1\", trusted_proxies: [10.0.0.0/33, proxy.local]}".to_owned(),
             &[
                 (1, "server.trusted_proxies", "\"10.0.0.0/33\" is not a network"),
                 (1, "server.trusted_proxies", "\"proxy.local\" is not a network"),
-                (1, "server.trusted_proxies", "names no proxy"),
+                (1, "server.trusted_proxies", "the list is empty"),
             ],
         ),
         (
@@ -480,7 +483,7 @@ fn common_slips_are_told_with_what_is_meant() {
         (
             around_gateway("realm: \"https://user:secret@auth.example.org/auth\", challenge: bearer"),
             &[
-                (1, "gateway.realm", "this address is told to every client, and so holds no user and no password"),
+                (1, "gateway.realm", "every client is told this address, so it must not contain a user or a password"),
                 (1, "gateway.realm", "clients need the address"),
             ],
         ),
