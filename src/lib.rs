@@ -67,6 +67,7 @@ pub mod secret;
 pub mod secrets;
 pub mod server;
 mod shelf;
+mod shell;
 mod shown;
 pub mod sign_in;
 pub mod sql;

@@ -8,7 +8,7 @@ use std::path::Path;
 const FLOORS: &[&[&str]] = &[
     &["background", "client_address", "client_network", "clock", "descriptors", "owner", "random"],
     &["decision_id", "digest", "json", "secret", "shown", "text"],
-    &["activity", "breaker", "decisions", "last_said", "link", "lookups", "pem", "turns"],
+    &["activity", "breaker", "decisions", "last_said", "link", "lookups", "pem", "shell", "turns"],
     &["connections", "dial", "metrics", "reach"],
     &["http_api", "keys", "mongo", "program", "sql", "telemetry"],
     &["acme", "token"],

@@ -48,7 +48,7 @@ async fn a_services_secret_is_made_shown_once_and_revoked() {
     let made = cat.post("/secrets/new", asked).await.ok();
     assert_eq!(made.header("cache-control"), "no-store");
     let (text, secret) = (unescaped(&made.text()), shown(&made.text()));
-    assert!(secret.starts_with("dwp_") && text.contains("docker login -u 'web@n1' --password-stdin"), "{text}");
+    assert!(secret.starts_with("dwp_") && text.contains("docker login -u web@n1 --password-stdin"), "{text}");
     assert!(!text.contains(&format!("-p {secret}")), "it stands in nobody's history");
     assert_eq!(login(&bed, "web@n1", &secret).await, 200);
     // As it is by the API, which makes the same.

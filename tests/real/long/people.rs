@@ -122,7 +122,7 @@ fn somebody_signs_in_at_dex_and_docker_pushes_until_the_password_is_revoked() {
     assert!(browser.text("header").contains("ada@example.org"));
     let (command, password) = made(&mut browser, "laptop");
     let (_, other) = made(&mut browser, "server");
-    assert_eq!(command, format!("docker login -u 'ada@example.org' --password-stdin {}", site.registry));
+    assert_eq!(command, format!("docker login -u ada@example.org --password-stdin {}", site.registry));
     assert!(row(&mut browser, "laptop").contains("never"));
 
     // The line as it is shown, in a shell.
