@@ -225,6 +225,24 @@ fn write_answer(policy: &mut Policy, request: &QuestionLine<'_>, out: &mut impl 
     out.write_all(b"\n").map_err(|error| error.to_string())
 }
 
+/// A label as `--label` takes it. In its name, a backslash stands before an equals sign and before another backslash.
+pub(super) fn written_label(name: &str, value: &str) -> String {
+    format!("{}={value}", name.replace('\\', r"\\").replace('=', r"\="))
+}
+
+/// The name and the value of what `--label` was given.
+fn label_from(text: &str) -> Option<(String, String)> {
+    let (mut name, mut rest) = (String::new(), text.chars());
+    loop {
+        let letter = match rest.next()? {
+            '=' => return Some((name, rest.as_str().to_owned())),
+            '\\' if rest.as_str().starts_with(['=', '\\']) => rest.next()?,
+            letter => letter,
+        };
+        name.push(letter);
+    }
+}
+
 /// Labels as an administrator writes them: globs.
 fn read_labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<LabelValues, String> {
     let mut labels = LabelValues::new();
@@ -239,9 +257,7 @@ fn explain_scopes(policy: &mut Policy, query: &Query, scopes: &[String], output:
     let labels = match query.labels.as_slice() {
         [] => None,
         given => {
-            let split =
-                |text: &'_ String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let pairs: Option<Vec<_>> = given.iter().map(split).collect();
+            let pairs: Option<Vec<_>> = given.iter().map(|text| label_from(text)).collect();
             let pairs = pairs.ok_or("a label is written as --label name=value")?;
             Some(read_labels(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))?)
         }

@@ -6,6 +6,7 @@ use ::policy::analysis::{self, Difference, Findings, Shift, Side, Undecided};
 
 use super::policies::{self, Only};
 use super::{Refused, status, still};
+use crate::cli::explain::written_label;
 use crate::cli::given::{STANDARD_INPUT, place};
 use crate::cli::{DONE, FOUND, UNDECIDED, say};
 use crate::shell::quoted;
@@ -140,7 +141,7 @@ impl Told<'_> {
             add("account", &row.account);
         }
         for (label, values) in row.labels.iter().flat_map(|labels| labels.iter()) {
-            values.iter().for_each(|value| add("label", &format!("{label}={}", escaped(value.text()))));
+            values.iter().for_each(|value| add("label", &written_label(label, &escaped(value.text()))));
         }
         if let Some(address) = row.place.address {
             add("ip", &address.to_string());

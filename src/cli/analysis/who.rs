@@ -12,6 +12,7 @@ use super::policies::{self, Only};
 use super::{Refused, status, still};
 use crate::cli::given::place;
 use crate::cli::{DONE, UNDECIDED, say};
+use crate::shell::quoted;
 use crate::shown::printable;
 use crate::whole_policy::{
     OfPattern, SymbolicTold, WhatCanTold, WhoCanTold, WholePolicy, actions_of, in_words, term, wanted,
@@ -84,7 +85,8 @@ fn who(arguments: &WhoArguments) -> Result<u8, Refused> {
     for other in &found.symbolic {
         let Some(SymbolicTold { account, labels, .. }) = SymbolicTold::of(&policy, other) else { continue };
         let who = account.map_or("anyone".to_owned(), |account| format!("anyone called {}", printable(&account)));
-        let with: Vec<String> = labels.iter().map(|(label, value)| printable(&format!("{label}={value}"))).collect();
+        let with: Vec<String> =
+            labels.iter().map(|(label, value)| format!("{}={}", quoted(label), printable(value))).collect();
         let with = if with.is_empty() { String::new() } else { format!(" with {}", with.join(", ")) };
         out.push_str(&format!("{who}{with}  {}\n", in_words(&policy, &other.way)));
     }

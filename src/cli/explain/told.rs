@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::policy::{Asker, Policy};
 use crate::authz::lint::meant_action;
+use crate::shell::quoted;
 use crate::whole_policy::RuleTold;
 
 /// The explanation of one scope, as JSON.
@@ -76,7 +77,7 @@ pub(super) fn describe(policy: &Policy, asker: &Asker) -> String {
         .iter()
         .map(|(label, values)| {
             let texts: Vec<&str> = values.iter().map(LabelValue::text).collect();
-            format!("{label}=[{}]", texts.join(", "))
+            format!("{}=[{}]", quoted(label), texts.join(", "))
         })
         .collect();
     let known = match (policy.elsewhere(), asker.known) {

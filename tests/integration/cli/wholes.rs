@@ -172,3 +172,18 @@ fn results_of_an_earlier_run_do_not_stay() {
         "{text}"
     );
 }
+
+/// An equals sign in a label's name is told from the one behind it, and `explain` takes it.
+#[test]
+fn a_label_with_an_equals_sign_in_its_name_is_told_apart_from_its_value() {
+    let rule = "  - {match: {name: team/app, labels: {\"a=b\": c}}, actions: [pull]}\n";
+    let ((_one, old), (_other, new)) = (policy("10", "  []\n", STRANGERS), policy("10", rule, STRANGERS));
+    let told = run(["who-can", &new, "pull", "repository:team/app"]);
+    assert_eq!((told.code, &*told.out), (0, "anyone with 'a=b'=c  acl[0]\n"), "{}", told.err);
+    let told = run(["diff", &old, &new]);
+    let line = told.out.lines().find_map(|line| line.trim().strip_prefix("dockwarden ")).unwrap();
+    let script = format!("{} {line}", env!("CARGO_BIN_EXE_dockwarden"));
+    let done = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("labels 'a=b'=[c]\n"), "{script}: {said}");
+}
