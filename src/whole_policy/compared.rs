@@ -2,6 +2,7 @@
 
 use policy::explain::{ComparedRule, FoundValue, RuleOutcome};
 use policy::rule::MatchField;
+use policy::scope::OUR_SERVICE;
 use serde::Serialize;
 
 /// What one rule said.
@@ -28,6 +29,11 @@ pub struct RuleTold {
     pattern: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
+}
+
+/// Why nothing of Dockwarden's own is granted for another service.
+pub fn other_service() -> String {
+    format!("rights on what is Dockwarden's own are asked for the service \"{OUR_SERVICE}\" only")
 }
 
 impl RuleTold {

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use crate::identity::{AccountState, Identity, Standing};
 use crate::shown::printable;
 
-pub use compared::RuleTold;
+pub use compared::{RuleTold, other_service};
 pub use diff::{DiffTold, DifferenceTold};
 pub use who::{
     OfPattern, SymbolicTold, TermTold, UndecidedTold, WayTold, WhatCanTold, WhoCanTold, actions_of, in_words, term,

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::mongo::Failure;
 use crate::records::{self, Records};
 use crate::secrets::robot_account;
-use crate::whole_policy::{List, Listed, RuleTold};
+use crate::whole_policy::{List, Listed, RuleTold, other_service};
 use crate::workload;
 
 /// So many accounts are remembered while a file of questions is answered.
@@ -295,11 +295,7 @@ impl Policy {
     /// Why a server refuses requests for this service, if it does.
     pub(super) fn refuses(&self, kind: &str, service: &str) -> Option<String> {
         if kind == OURS {
-            return (service != OUR_SERVICE).then(|| {
-                format!(
-                    "the server asks about what is its own for the service \"{OUR_SERVICE}\" only: leave --service out"
-                )
-            });
+            return (service != OUR_SERVICE).then(|| format!("{}: leave --service out", other_service()));
         }
         if self.services.is_empty() || self.services.iter().any(|known| known == service) {
             return None;

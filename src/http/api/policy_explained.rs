@@ -22,7 +22,7 @@ use crate::identity::{Account, Identity, LookUp};
 use crate::management::SERVICE;
 use crate::policy_tests::scope_from;
 use crate::turns::Turns;
-use crate::whole_policy::RuleTold;
+use crate::whole_policy::{RuleTold, other_service};
 
 /// The queue of explanations. They run one at a time: each takes little longer than a decision.
 static TURNS: LazyLock<Turns> = LazyLock::new(|| Turns::new(1));
@@ -161,7 +161,7 @@ pub(in crate::http) async fn explain(visit: &Visit<'_>, asked: Asked) -> Result<
     let services = &snapshot.services;
     if asked.scope.resource.kind() == OURS {
         if asked.service != SERVICE {
-            notes.push(format!("the server asks about what is its own for the service \"{SERVICE}\" only"));
+            notes.push(other_service());
         }
     } else if !services.is_empty() && !services.contains(&asked.service) && !snapshot.declares(&asked.service) {
         notes.push("the server makes no tokens for this service".to_owned());
