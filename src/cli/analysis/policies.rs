@@ -98,8 +98,12 @@ fn open_with_rows(config: Config) -> Result<(WholePolicy, Vec<Row>), String> {
     names.insert(String::new());
     // Whatever is called as no account can be was never let in.
     let accounts = names.iter().filter_map(|name| Account::parse_or_anonymous(name).ok());
-    let (robots, services) = (policy.robots()?, policy.services_of_directory()?);
-    let listed = policy.people(accounts.chain(robots.into_iter().chain(services).map(Some)))?;
+    let robots = policy.robots()?;
+    let mut listed = policy.people(accounts.chain(robots.into_iter().map(Some)))?;
+    // They log in before all others: whoever is called so is the service.
+    for service in policy.services_of_directory()? {
+        listed.add(service.name(), &service);
+    }
     let unlisted = match policy.strangers.is_empty() && elsewhere.is_empty() {
         true => Unlisted::Nobody,
         false => Unlisted::Anybody,

@@ -213,9 +213,8 @@ impl Policy {
     }
 
     /// The services of the directory, which log in with secrets of their own.
-    pub(in crate::cli) fn services_of_directory(&self) -> Result<Vec<Account>, String> {
-        let services = self.access.services().map_err(|denied| unanswered(denied, ""))?;
-        Ok(services.into_iter().filter_map(|who| who.account).collect())
+    pub(in crate::cli) fn services_of_directory(&self) -> Result<Vec<Identity>, String> {
+        self.access.services().map_err(|denied| unanswered(denied, ""))
     }
 
     /// These accounts as they come in at a login; those that nobody ever lets in are left out.
