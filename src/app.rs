@@ -74,6 +74,8 @@ pub struct Snapshot {
     pub services: Vec<String>,
     /// What says so.
     services_from: ServicesFrom,
+    /// The services that rules see at the doors that need no token.
+    pub door_services: BTreeSet<String>,
     /// How requests that proxies ask about are decided, if they may ask.
     pub forward_auth: Option<ForwardAuth>,
     /// The registries that are served through us, if there are any.
@@ -269,6 +271,7 @@ impl Snapshot {
             renewal,
             services: token.services,
             services_from: token.services_from,
+            door_services: config.door_services,
             forward_auth: config.forward_auth,
             gateway,
             records,

@@ -60,6 +60,8 @@ pub struct Config {
     pub gateway: Option<Gateway>,
     /// The registries that tokens are for, as far as the file declares them.
     pub registries: Registries,
+    /// The services that rules see at the doors that need no token: of `forward_auth`, and of the gateway with its upstreams.
+    pub door_services: BTreeSet<String>,
     /// The host names of this server and of the gateway's upstreams, as far as the file says them, in small letters.
     pub own_hosts: BTreeSet<String>,
     /// Who is in which groups, and what they are for, if anybody says so.
@@ -359,7 +361,10 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     let acme = server.as_ref().and_then(|server| server.acme.as_ref());
     let mut own_hosts = own_hosts((acme, people.as_ref()), forward_auth.as_ref(), gateway.as_ref());
     own_hosts.extend(server.as_ref().map(|server| hosts_of(&server.listen)).unwrap_or_default());
-    let audiences = audiences(token.as_ref(), forward_auth.as_ref(), gateway.as_ref());
+    let door_services = door_services(forward_auth.as_ref(), gateway.as_ref());
+    // What tokens are made for, and what rules see as `service`, by the file alone.
+    let of_tokens = token.iter().flat_map(|token| &token.services);
+    let audiences = of_tokens.chain(&door_services).cloned().collect();
     let tests = top
         .field(policy_tests::NAME)
         .map(|field| policy_tests::read(&field, &tests::read_with(token.as_ref(), &backends, None)));
@@ -371,6 +376,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         forward_auth,
         gateway,
         registries: registries?,
+        door_services,
         own_hosts,
         catalogue: crate::catalogue::Settings { networks: networks.clone(), ..catalogue.unwrap_or_default() },
         directory: directory?.map(|directory| directory::Settings { networks, audiences, ..directory }),
@@ -387,18 +393,13 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     })
 }
 
-/// What tokens are made for, and what rules see as `service`, by the file alone.
-fn audiences(
-    token: Option<&token::Token>,
-    forward_auth: Option<&ForwardAuth>,
-    gateway: Option<&Gateway>,
-) -> BTreeSet<String> {
-    let of_tokens = token.into_iter().flat_map(|token| &token.services);
+/// What rules see as `service` where no token is needed.
+fn door_services(forward_auth: Option<&ForwardAuth>, gateway: Option<&Gateway>) -> BTreeSet<String> {
     let of_gateway = gateway.into_iter().flat_map(|gateway| {
         let upstreams = gateway.upstreams.iter().filter_map(|upstream| upstream.service.as_ref());
         upstreams.chain([&gateway.service])
     });
-    of_tokens.chain(of_gateway).chain(forward_auth.map(|door| &door.service)).cloned().collect()
+    of_gateway.chain(forward_auth.map(|door| &door.service)).cloned().collect()
 }
 
 /// The host names by which clients reach this server, as far as its sections say them.

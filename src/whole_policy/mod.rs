@@ -4,7 +4,7 @@ mod compared;
 mod diff;
 mod who;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use policy::acl::Acl;
@@ -72,6 +72,8 @@ pub struct WholePolicy {
     pub unlisted: Unlisted,
     /// The services that tokens are made for; none: any.
     pub services: Vec<String>,
+    /// The services that rules see at the doors that need no token.
+    pub door_services: BTreeSet<String>,
     /// What happens to what no rule matches.
     pub below: Below,
     /// The moment.
@@ -126,6 +128,7 @@ impl WholePolicy {
             accounts: self.listed.accounts.clone(),
             terms: self.listed.terms.clone(),
             services: self.services.clone(),
+            known_services: self.door_services.iter().cloned().collect(),
             unlisted: self.unlisted,
             below: self.below,
         }

@@ -98,6 +98,7 @@ fn first_witness(old: &str, new: &str) -> anyhow::Result<f64> {
         accounts: (0..100).map(|number| (bed::account(number), Some(Default::default()))).collect(),
         terms: Default::default(),
         services: vec![bed::SERVICE.to_owned()],
+        known_services: Vec::new(),
         unlisted: Unlisted::Nobody,
         below: Below::Nothing,
     };

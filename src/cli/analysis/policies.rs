@@ -89,6 +89,7 @@ fn open_with_rows(config: Config) -> Result<(WholePolicy, Vec<Row>), String> {
         }
     }
     let listable = mongo::all_users(&config);
+    let door_services = config.door_services.clone();
     let mut policy = Policy::read(config, Sources::All)?;
     for (section, accounts) in listable {
         let Some(accounts) = accounts.filter(|_| elsewhere.remove(section)) else { continue };
@@ -110,5 +111,5 @@ fn open_with_rows(config: Config) -> Result<(WholePolicy, Vec<Row>), String> {
     };
     let below = if policy.below.is_empty() { Below::Nothing } else { Below::SomebodyElse(0) };
     let (lists, services, now) = (policy.lists().collect(), policy.services.clone(), policy.now);
-    Ok((WholePolicy { lists, listed, unlisted, services, below, now }, policy.below))
+    Ok((WholePolicy { lists, listed, unlisted, services, door_services, below, now }, policy.below))
 }

@@ -136,8 +136,8 @@ fn whole(snapshot: &Snapshot, people: &People, rules: Option<Rules>) -> Result<W
     // Other rules change nothing about who is asked below them.
     let below = decider.map_or(Below::Nothing, |_| Below::SomebodyElse(0));
     let People { listed, unlisted, now } = people;
-    let services = snapshot.all_services();
-    Ok(WholePolicy { lists, listed: listed.clone(), unlisted: *unlisted, services, below, now: *now })
+    let (services, door_services) = (snapshot.all_services(), snapshot.door_services.clone());
+    Ok(WholePolicy { lists, listed: listed.clone(), unlisted: *unlisted, services, door_services, below, now: *now })
 }
 
 /// What other rules in place of the file's would decide differently.

@@ -187,3 +187,31 @@ fn a_label_with_an_equals_sign_in_its_name_is_told_apart_from_its_value() {
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success() && said.contains("labels 'a=b'=[c]\n"), "{script}: {said}");
 }
+
+/// Where tokens may be for any service, the doors that need none name theirs.
+#[test]
+fn services_of_the_doors_are_tried_where_token_services_is_open() {
+    let of = |acl: &str| {
+        let token = "token: {issuer: Acme, certificate: $DIR/none.crt, key: $DIR/none.key}\n";
+        let doors = "forward_auth: {trusted_proxies: [unix], service: handbook}\n\
+                     gateway: {service: front, upstreams: [{url: \"http://127.0.0.1:9\", host: b.example.org, service: back}]}\n";
+        configured(&format!("{token}users:\n  alice: {{password: \"{STRONG}\"}}\n{doors}acl:\n{acl}"))
+    };
+    let ((_one, old), (_other, new)) = (
+        of("  - {match: {name: \"registry/*\"}, actions: [pull]}\n"),
+        of("  - {match: {name: \"${service}/*\"}, actions: [pull]}\n"),
+    );
+    for service in ["handbook", "front", "back"] {
+        let told = run(["who-can", &new, "pull", &format!("repository:{service}/app"), "--json"]);
+        let accounts = json_of(&told.out)["accounts"].clone();
+        assert_eq!(accounts[0]["ways"][0]["services"], json!([service]), "{}{}", told.out, told.err);
+    }
+    let told = run(["diff", &old, &new, "--json"]);
+    let row = json_of(&told.out)["granted"][0].clone();
+    assert_eq!(
+        (told.code, &row["service"], &row["scope"]),
+        (3, &json!("back"), &json!("repository:back/a:pull")),
+        "{}",
+        told.out
+    );
+}

@@ -95,6 +95,8 @@ pub struct World<'p> {
     pub terms: BTreeMap<String, Term>,
     /// The services that tokens are issued for; none: any.
     pub services: Vec<String>,
+    /// Where that is any: those that are known to be asked for, whatever rules say of services.
+    pub known_services: Vec<String>,
     /// Who may ask besides.
     pub unlisted: Unlisted,
     /// What happens to what no rule matches.

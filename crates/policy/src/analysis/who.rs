@@ -235,10 +235,12 @@ impl<'a, 'p> Asking<'a, 'p> {
             (None, []) => {
                 say_open(Field::Service, OPEN_SERVICES);
                 let patterns: Vec<&Pattern> = about().filter_map(|rule| rule.pattern(Field::Service)).collect();
-                let found = kinds(Grammar::Text, &patterns, &["registry"], &BTreeSet::new(), 1, still);
+                let mut found = kinds(Grammar::Text, &patterns, &["registry"], &BTreeSet::new(), 1, still);
                 if !found.complete {
                     undecided.entry(OPEN_SERVICES).or_default();
                 }
+                let more: Vec<&String> = world.known_services.iter().filter(|own| !found.texts.contains(own)).collect();
+                found.texts.extend(more.into_iter().cloned());
                 found.texts
             }
             (None, known) => known.to_vec(),

@@ -64,6 +64,23 @@ fn services_that_one_side_lists_stand_for_no_others() {
     assert_eq!(told(&found(&listed, &open)), ["+pull a/a ->0", "+push a/a ->1"]);
 }
 
+/// Which services a pattern with a placeholder tells apart, nobody can tell: those that are known to be asked for are tried.
+#[test]
+fn services_that_are_known_are_tried_where_any_is_served() {
+    let of = |name| acl(&[typed("repository", rule(name, "pull"))]);
+    let (old, new) = (of("registry/*"), of("${service}/*"));
+    let open = |list, known: &[&str]| World {
+        services: Vec::new(),
+        known_services: known.iter().map(|service| (*service).to_owned()).collect(),
+        ..world(list, &alice())
+    };
+    assert_eq!(told(&found(&open(&old, &[]), &open(&new, &[]))), [""; 0]);
+    assert_eq!(
+        told(&found(&open(&old, &[]), &open(&new, &["handbook"]))),
+        ["+pull handbook/a ->0", "-pull registry/a 0>-"]
+    );
+}
+
 /// A rule need not name the type for rights to manage something, which are asked for under a service of their own.
 #[test]
 fn rights_to_manage_are_found_whatever_the_rule_says_of_types() {

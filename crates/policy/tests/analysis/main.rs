@@ -52,6 +52,7 @@ fn world<'p>(acl: &'p Acl, accounts: &[(&str, Arc<LabelValues>)]) -> World<'p> {
         accounts: accounts.iter().map(|(name, labels)| ((*name).to_owned(), Some(Arc::clone(labels)))).collect(),
         terms: BTreeMap::new(),
         services: vec!["registry".to_owned()],
+        known_services: Vec::new(),
         unlisted: Unlisted::Nobody,
         below: Below::Nothing,
     }

@@ -19,6 +19,7 @@ fn one_account<'p>(acl: &'p Acl, pairs: &[(&str, &str)], unlisted: Unlisted) -> 
         accounts: BTreeMap::from([("alice".to_owned(), Some(labels(pairs)))]),
         terms: BTreeMap::new(),
         services: vec!["registry".to_owned()],
+        known_services: Vec::new(),
         unlisted,
         below: Below::Nothing,
     }

@@ -43,6 +43,11 @@ impl Work<'_, '_> {
             self.say(OPEN_SERVICES, open);
         }
         known.extend(others);
+        for service in self.old.known_services.iter().chain(&self.new.known_services) {
+            if !known.contains(service) {
+                known.push(service.clone());
+            }
+        }
         known
     }
 
