@@ -1,7 +1,8 @@
 //! A configuration from where the command line says: a file, a file as it was in a revision of git, or standard input.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use settings::text;
@@ -50,10 +51,13 @@ pub(super) fn place() -> impl TypedValueParser<Value = PathBuf> {
 /// The revision and the path of `git:REV:PATH`.
 fn of_git(place: &str) -> Result<(&str, &str), String> {
     let parts = place.strip_prefix(GIT).and_then(|rest| rest.split_once(':'));
-    // A revision is never an option.
-    let is_whole =
-        |(revision, path): &(&str, &str)| !revision.is_empty() && !revision.starts_with('-') && !path.is_empty();
-    parts.filter(is_whole).ok_or_else(|| format!("{} is no file of git: write git:REV:PATH", printable(place)))
+    // A revision is never an option, and git is asked for one file in one line.
+    let is_whole = |(revision, path): &(&str, &str)| {
+        !revision.is_empty() && !revision.starts_with('-') && !path.is_empty() && !place.contains('\n')
+    };
+    parts
+        .filter(is_whole)
+        .ok_or_else(|| format!("{} does not name a file in git: write git:REV:PATH", printable(place)))
 }
 
 /// Reads a configuration whose text is not the one that is in the file.
@@ -83,26 +87,42 @@ fn is_elsewhere(facts: &Facts<'_>) -> bool {
     }
 }
 
+fn run_git(arguments: &[&str], input: &str) -> std::io::Result<Output> {
+    let piped = || Stdio::piped();
+    let mut git = Command::new("git").args(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn()?;
+    if let Some(mut stdin) = git.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    git.wait_with_output()
+}
+
 /// The configuration as a revision has it. What it names besides (files of users, keys) is read as it is now.
 fn committed(place: &str) -> Result<Config, String> {
     let (revision, path) = of_git(place)?;
     let file = Path::new(path);
     // As git itself reads it: from the top of the repository on, or from here where it begins with `./`.
     let named = format!("{revision}:{path}");
-    let tell = |said: &[u8]| {
-        let why = String::from_utf8_lossy(said);
-        format!("{}: git does not show it: {}", printable(place), printable(why.trim()))
+    let tell = |why: &str| format!("{}: git does not show it: {}", printable(place), printable(why.trim()));
+    let git = |arguments: &[&str], input: &str| {
+        run_git(arguments, input).map_err(|error| format!("git cannot be run: {error}")).and_then(|done| {
+            let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            if done.status.success() { Ok(done.stdout) } else { Err(tell(&said(&done.stderr))) }
+        })
     };
-    let git = |arguments: &[&str]| {
-        let done = Command::new("git").args(arguments).output();
-        let done = done.map_err(|error| format!("git cannot be run: {error}"))?;
-        if done.status.success() { Ok(done.stdout) } else { Err(tell(&done.stderr)) }
+    // It says why there is no such file, which the next command does not.
+    git(&["cat-file", "-e", &named], "")?;
+    let found = git(&["cat-file", "--batch-check", "--follow-symlinks"], &format!("{named}\n"))?;
+    let found = String::from_utf8_lossy(&found);
+    let file_at = match found.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [object, "blob", _] => *object,
+        // It would be shown as the names that are in it.
+        [_, "tree", _] => return Err(tell("it is a folder, and a file is wanted")),
+        ["symlink", ..] => return Err(tell("it is a symbolic link that leads out of the repository")),
+        ["dangling" | "notdir", ..] => return Err(tell("it is a symbolic link to what this revision does not have")),
+        ["loop", ..] => return Err(tell("it is a symbolic link that leads back to itself")),
+        _ => return Err(tell("it is not a file")),
     };
-    // A folder would be shown as the names that are in it.
-    if git(&["cat-file", "-t", &named])?.trim_ascii() != b"blob" {
-        return Err(tell(b"it is a folder, and a file is wanted"));
-    }
-    let text =
-        text::decode(git(&["cat-file", "blob", &named])?).map_err(|wrong| format!("{}: {wrong}", printable(place)))?;
+    let text = text::decode(git(&["cat-file", "blob", file_at], "")?);
+    let text = text.map_err(|wrong| format!("{}: {wrong}", printable(place)))?;
     load_text(file, &text, Path::new(place))
 }

@@ -15,6 +15,16 @@ fn policy(actions: &str) -> String {
     )
 }
 
+/// Puts all that is in the folder into a repository of git there.
+fn commit(folder: &Path) {
+    for arguments in [&["init", "-q"][..], &["add", "."], &["commit", "-q", "-m", "one"]] {
+        let mut git = Command::new("git");
+        git.current_dir(folder).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(arguments);
+        let done = git.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
 fn in_folder(folder: &Path, arguments: &[&str], input: &str) -> Run {
     let mut command = command(arguments);
     command.current_dir(folder);
@@ -26,15 +36,7 @@ fn in_folder(folder: &Path, arguments: &[&str], input: &str) -> Run {
 fn what_differs_from_a_revision_or_from_standard_input_is_explained_as_it_is_told() {
     let (folder, file) = configured(&policy("pull, push"));
     let folder = folder.path("");
-    let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.current_dir(&folder).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]).args(arguments);
-        let done = git.output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    };
-    git(&["init", "-q"]);
-    git(&["add", "."]);
-    git(&["commit", "-q", "-m", "one"]);
+    commit(&folder);
     std::fs::write(&file, policy("pull")).unwrap();
     for (old, input) in [("git:HEAD:config.yml", String::new()), ("-", policy("pull, push"))] {
         let told = in_folder(&folder, &["diff", old, "config.yml"], &input);
@@ -70,4 +72,39 @@ fn standard_input_holds_one_thing() {
     // What is wrong with it has a place, as in a file.
     let told = in_folder(&folder, &["diff", "-", "config.yml"], "acl: [{match: {nam: a}}]\n");
     assert!(told.code == 1 && told.err.contains("standard input:1: acl[0].match.nam"), "{} {}", told.code, told.err);
+}
+
+/// Of a symbolic link, git keeps the path that it leads to.
+#[cfg(unix)]
+#[test]
+fn a_link_in_a_revision_is_followed_as_far_as_the_revision_goes() {
+    use std::os::unix::fs::symlink;
+
+    let (folder, _) = configured(&policy("pull"));
+    let folder = folder.path("");
+    std::fs::create_dir(folder.join("sub")).unwrap();
+    for (target, link) in [
+        ("config.yml", "link.yml"),
+        ("../config.yml", "sub/link.yml"),
+        ("../elsewhere.yml", "out.yml"),
+        ("none.yml", "dangling.yml"),
+        ("loop.yml", "loop.yml"),
+        ("sub", "folder.yml"),
+    ] {
+        symlink(target, folder.join(link)).unwrap();
+    }
+    commit(&folder);
+    for link in ["git:HEAD:link.yml", "git:HEAD:sub/link.yml", "git:HEAD:./link.yml"] {
+        let told = in_folder(&folder, &["diff", link, "config.yml"], "");
+        assert_eq!((told.code, &*told.out), (0, "both decide everything alike\n"), "{link}: {}", told.err);
+    }
+    for (link, why) in [
+        ("out", "it is a symbolic link that leads out of the repository"),
+        ("dangling", "it is a symbolic link to what this revision does not have"),
+        ("loop", "it is a symbolic link that leads back to itself"),
+        ("folder", "it is a folder, and a file is wanted"),
+    ] {
+        let told = in_folder(&folder, &["diff", &format!("git:HEAD:{link}.yml"), "config.yml"], "");
+        assert!(told.code == 1 && told.err.contains(why), "{link}: {}{}", told.out, told.err);
+    }
 }
