@@ -347,6 +347,14 @@ impl Source {
         Config::load_backends(&self.file, self.variables.iter().cloned())
     }
 
+    /// Reads the configuration for who asks these sections of it alone.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_asked(&self, asked: &BTreeSet<&'static str>) -> Result<Config, Invalid> {
+        Config::load_asked(&self.file, self.variables.iter().cloned(), asked)
+    }
+
     /// Reads the configuration, after making the signing key where the file asks for that and there is none.
     ///
     /// # Errors

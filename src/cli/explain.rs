@@ -20,7 +20,7 @@ use settings::moment::parse_moment;
 use settings::{DayEnd, text};
 use time::OffsetDateTime;
 
-use super::given::{self, STANDARD_INPUT};
+use super::given::{self, Asks, STANDARD_INPUT};
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
 use crate::config::Config;
 use crate::json;
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: Arguments) -> u8 {
     {
         return complain("dockwarden: standard input holds the configuration or the questions, and not both");
     }
-    let config = match given::load(&file) {
+    let config = match given::load(&file, Asks::Accounts) {
         Ok(config) => config,
         Err(message) => return complain(&message),
     };

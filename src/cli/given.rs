@@ -1,15 +1,19 @@
 //! A configuration from where the command line says: a file, a file as it was in a revision of git, or standard input.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use settings::files::read_document;
 use settings::text;
 
 use super::mongo;
-use crate::backend::Facts;
+use crate::authn::htpasswd;
+use crate::backend::{Facts, Row};
 use crate::config::{Config, Secrets};
+use crate::records;
 use crate::shown::printable;
 
 /// What stands for standard input.
@@ -17,25 +21,29 @@ pub(super) const STANDARD_INPUT: &str = "-";
 /// What the place of a file of git begins with.
 const GIT: &str = "git:";
 
+/// What a command asks of whom the file names. Of nobody else, passwords are read.
+#[derive(Clone, Copy)]
+pub(super) enum Asks {
+    /// Who an account is that somebody asks about.
+    Accounts,
+    /// Which accounts and rules there are.
+    Lists,
+}
+
 /// Reads the configuration in a file, at `git:REV:PATH` or from standard input (`-`); passwords only where somebody has to be asked.
 ///
 /// # Errors
 /// Everything that is wrong with it, in words.
-pub(super) fn load(place: &Path) -> Result<Config, String> {
+pub(super) fn load(place: &Path, asks: Asks) -> Result<Config, String> {
     match place.to_str() {
         Some(STANDARD_INPUT) => {
             let (told, text) = mongo::input(place)?;
-            load_text(told, &text, told)
+            load_text(told, &text, told, asks)
         }
-        Some(text) if text.starts_with(GIT) => committed(text),
+        Some(text) if text.starts_with(GIT) => committed(text, asks),
         Some(_) | None => {
-            let source = super::source(place.to_owned());
-            let loaded = match source.load(Secrets::Skip) {
-                Ok(config) if asks_nobody(&config) => Ok(config),
-                Ok(_) => source.load_backends(),
-                Err(invalid) => Err(invalid),
-            };
-            loaded.map_err(|invalid| invalid.to_string())
+            let text = read_document(place).map_err(|problem| problem.in_file(place))?;
+            load_text(place, &text, place, asks)
         }
     }
 }
@@ -61,22 +69,64 @@ fn of_git(place: &str) -> Result<(&str, &str), String> {
 }
 
 /// Reads a configuration whose text is not the one that is in the file.
-pub(super) fn load_text(file: &Path, text: &str, told: &Path) -> Result<Config, String> {
+pub(super) fn load_text(file: &Path, text: &str, told: &Path, asks: Asks) -> Result<Config, String> {
     let variables = || super::source(file.to_owned()).variables;
-    let loaded = match Config::read(file, text, variables(), Secrets::Skip) {
-        Ok(config) if asks_nobody(&config) => Ok(config),
-        Ok(_) => Config::read_backends(file, text, variables()),
-        Err(problems) => Err(problems),
-    };
+    let loaded = Config::read(file, text, variables(), Secrets::Skip).and_then(|config| {
+        let asked = match asks {
+            Asks::Accounts if config.backends.facts().any(|(_, facts)| is_elsewhere(&facts)) => {
+                return Config::read_backends(file, text, variables());
+            }
+            Asks::Accounts => keeps_members(&config).then_some(records::NAME).into_iter().collect(),
+            Asks::Lists => listed(&config),
+        };
+        // What is only in the file needs nobody's password.
+        if asked.is_empty() { Ok(config) } else { Config::read_asked(file, text, variables(), &asked) }
+    });
     loaded.map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|problem| problem.in_file(told)).collect();
         lines.join("\n")
     })
 }
 
-/// What is only in the file needs nobody's password.
-fn asks_nobody(config: &Config) -> bool {
-    !config.backends.facts().any(|(_, facts)| is_elsewhere(&facts))
+/// Whether the records have a part of the directory.
+fn keeps_members(config: &Config) -> bool {
+    config.directory.as_ref().is_some_and(|directory| directory.store.is_some())
+}
+
+/// The sections that are asked for their accounts or rules as a whole. One that only tells who somebody is, such as a directory, is
+/// asked about the accounts of those behind it, and about nobody else.
+pub(super) fn listed(config: &Config) -> BTreeSet<&'static str> {
+    let rows = &config.backends.0;
+    let last = rows.iter().rposition(|row| mongo::LISTED.contains(&row.kind.key));
+    let is_asked = |(at, row): &(usize, &Row)| match row.settings.facts() {
+        Facts::AccountsElsewhere(_) => row.kind.key == htpasswd::KIND.key || last.is_some_and(|last| *at <= last),
+        Facts::RulesElsewhere => true,
+        Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::Decisions => false,
+    };
+    let rows = rows.iter().enumerate().filter(is_asked).map(|(_, row)| row.kind.key);
+    // The records know the robots.
+    rows.chain(config.records.as_ref().map(|_| records::NAME)).collect()
+}
+
+/// The sections that are asked for the rules and the members of the directory; and the accounts that another file lists.
+pub(super) fn ruling(config: &Config) -> BTreeSet<&'static str> {
+    let is_asked = |row: &&Row| match row.settings.facts() {
+        Facts::RulesElsewhere => true,
+        Facts::Accounts(_)
+        | Facts::AccountsElsewhere(_)
+        | Facts::LoginsElsewhere(_)
+        | Facts::Rules
+        | Facts::Decisions => false,
+    };
+    let asked: Vec<&Row> = config.backends.0.iter().filter(is_asked).collect();
+    let is_kept = |store| asked.iter().any(|row| row.settings.kept_in(store).is_some());
+    let has_records = keeps_members(config) || config.records.as_ref().is_some_and(is_kept);
+    let mut all: BTreeSet<&'static str> = asked.iter().map(|row| row.kind.key).collect();
+    all.extend(has_records.then_some(records::NAME));
+    if !all.is_empty() {
+        all.insert(htpasswd::KIND.key);
+    }
+    all
 }
 
 /// Whether somebody else has to be asked without a login.
@@ -97,7 +147,7 @@ fn run_git(arguments: &[&str], input: &str) -> std::io::Result<Output> {
 }
 
 /// The configuration as a revision has it. What it names besides (files of users, keys) is read as it is now.
-fn committed(place: &str) -> Result<Config, String> {
+fn committed(place: &str, asks: Asks) -> Result<Config, String> {
     let (revision, path) = of_git(place)?;
     let file = Path::new(path);
     // As git itself reads it: from the top of the repository on, or from here where it begins with `./`.
@@ -124,5 +174,5 @@ fn committed(place: &str) -> Result<Config, String> {
     };
     let text = text::decode(git(&["cat-file", "blob", file_at], "")?);
     let text = text.map_err(|wrong| format!("{}: {wrong}", printable(place)))?;
-    load_text(file, &text, Path::new(place))
+    load_text(file, &text, Path::new(place), asks)
 }

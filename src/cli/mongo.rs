@@ -54,6 +54,9 @@ pub(super) fn users(config: &Config) -> Result<(&'static str, Accounts), String>
     only(config, all_users(config), "users")
 }
 
+/// The sections that can list their users, besides those whose accounts are in a file.
+pub(super) const LISTED: [&str; 3] = [authn::mongo::KIND.key, authn::sql::KIND.key, authn::records::KIND.key];
+
 /// The users of each section that can list them.
 pub(super) fn all_users(config: &Config) -> [(&'static str, Option<Accounts>); 3] {
     let backends = &config.backends;
@@ -62,7 +65,8 @@ pub(super) fn all_users(config: &Config) -> [(&'static str, Option<Accounts>); 3
     let in_table = in_table.map(|settings| Accounts::in_table(settings.database(), settings.label_values()));
     let in_records = backends.get::<authn::records::RecordsAuthSettings>().zip(config.records.as_ref());
     let in_records = in_records.map(|(settings, store)| Accounts::in_records(store, settings.label_values()));
-    [(authn::mongo::KIND.key, in_mongo), (authn::sql::KIND.key, in_table), (authn::records::KIND.key, in_records)]
+    let [mongo, table, records] = LISTED;
+    [(mongo, in_mongo), (table, in_table), (records, in_records)]
 }
 
 /// The rules that commands change, and their section.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use settings::Place;
 
-use super::{DONE, NOT_ALL_GRANTED as FOUND, complain, say};
+use super::{DONE, NOT_ALL_GRANTED as FOUND, complain, given, say};
 use crate::access::{Access, Chain};
 use crate::app::Source;
 use crate::authn::password::Passwords;
@@ -79,7 +79,7 @@ fn overwrite(file: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn answer(arguments: &Arguments) -> Result<(String, u8), String> {
-    let config = load(&super::source(arguments.config.clone())).map_err(|invalid| invalid.to_string())?;
+    let config = load(&super::source(arguments.config.clone()), None).map_err(|invalid| invalid.to_string())?;
     let tests = all_tests(&config, &arguments.files)?;
     let places: Vec<Place> = config.backends.get::<Rules>().map(|rules| rules.places.clone()).unwrap_or_default();
     let chain = open(config, &tests, Elsewhere::Read)?;
@@ -126,19 +126,13 @@ fn answer(arguments: &Arguments) -> Result<(String, u8), String> {
     Ok((text, if found { FOUND } else { DONE }))
 }
 
-/// Reads the file. Nobody's password is needed, unless rules or members are kept elsewhere.
-pub(super) fn load(source: &Source) -> Result<Config, Invalid> {
+/// Reads the file. Nobody's password is needed, but of those who keep rules or members.
+/// `also` is a section that is asked besides.
+pub(super) fn load(source: &Source, also: Option<&'static str>) -> Result<Config, Invalid> {
     let config = source.load(Secrets::Skip)?;
-    let is_elsewhere = config.backends.facts().any(|(_, facts)| match facts {
-        Facts::RulesElsewhere => true,
-        Facts::Accounts(_)
-        | Facts::AccountsElsewhere(_)
-        | Facts::LoginsElsewhere(_)
-        | Facts::Rules
-        | Facts::Decisions => false,
-    });
-    let has_store = config.directory.as_ref().is_some_and(|directory| directory.store.is_some());
-    if is_elsewhere || has_store { source.load_backends() } else { Ok(config) }
+    let mut asked = given::ruling(&config);
+    asked.extend(also);
+    if asked.is_empty() { Ok(config) } else { source.load_asked(&asked) }
 }
 
 fn all_tests(config: &Config, files: &[PathBuf]) -> Result<Tests, String> {

@@ -10,6 +10,7 @@ mod forward_auth;
 mod gateway;
 mod lasting;
 mod lint;
+mod load;
 mod registries_declared;
 mod server;
 mod tests;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use settings::env::override_with;
 use settings::files::read_document;
 use settings::yaml::{self, Entry, Value};
-use settings::{Field, Findings, Reading};
+use settings::{Field, Reading};
 use url::Url;
 
 pub use api::Api;
@@ -44,6 +45,7 @@ use crate::policy_tests::{self, Tests};
 use crate::registries::{self, Registries};
 use crate::telemetry;
 use crate::{authn, authz, directory, records, secrets, sign_in, workload};
+use load::Read;
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -120,87 +122,6 @@ fn sections() -> impl Iterator<Item = &'static str> {
     BACKENDS.iter().map(|kind| kind.key).chain(OTHERS)
 }
 
-impl Config {
-    /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
-    ///
-    /// # Errors
-    /// Everything that is wrong, each with its place.
-    pub fn load(
-        file: &Path,
-        variables: impl IntoIterator<Item = (String, String)>,
-        secrets: Secrets,
-    ) -> Result<Config, Invalid> {
-        Config::load_with(file, variables, secrets, secrets)
-    }
-
-    /// The same for who asks the backends and signs nothing: their passwords, certificates and files are read, the keys of
-    /// tokens and of the listener are left alone.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn load_backends(
-        file: &Path,
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Config, Invalid> {
-        Config::load_with(file, variables, Secrets::Skip, Secrets::Read)
-    }
-
-    fn load_with(
-        file: &Path,
-        variables: impl IntoIterator<Item = (String, String)>,
-        signing: Secrets,
-        secrets: Secrets,
-    ) -> Result<Config, Invalid> {
-        let invalid = |problems| Invalid { file: file.to_owned(), problems };
-        let text = read_document(file).map_err(|problem| invalid(vec![problem]))?;
-        Config::read_with(file, &text, variables, signing, secrets).map_err(invalid)
-    }
-
-    /// Reads a configuration from its text; `file` is where it came from, for messages and for reloading.
-    ///
-    /// # Errors
-    /// Everything that is wrong, ordered by place.
-    pub fn read(
-        file: &Path,
-        text: &str,
-        variables: impl IntoIterator<Item = (String, String)>,
-        secrets: Secrets,
-    ) -> Result<Config, Vec<Problem>> {
-        Config::read_with(file, text, variables, secrets, secrets)
-    }
-
-    /// The same for who asks the backends and signs nothing, as [`Config::load_backends`].
-    ///
-    /// # Errors
-    /// As [`Config::read`].
-    pub fn read_backends(
-        file: &Path,
-        text: &str,
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Config, Vec<Problem>> {
-        Config::read_with(file, text, variables, Secrets::Skip, Secrets::Read)
-    }
-
-    fn read_with(
-        file: &Path,
-        text: &str,
-        variables: impl IntoIterator<Item = (String, String)>,
-        signing: Secrets,
-        secrets: Secrets,
-    ) -> Result<Config, Vec<Problem>> {
-        let mut root = yaml::parse(text).map_err(|problem| vec![problem])?;
-        let reading = Reading::default();
-        override_with(&mut root, variables, &reading);
-        reading.watch(file);
-        let config = decode(file, &reading.root(&root, secrets), signing);
-        let Findings { problems, warnings, files } = reading.into_findings();
-        match config {
-            Some(config) if problems.is_empty() => Ok(Config { warnings, files, ..config }),
-            Some(_) | None => Err(problems),
-        }
-    }
-}
-
 /// How a server listens that was started with this file: what its `server` section says, with its certificate's file but
 /// without looking into it. The rest of the file may be wrong, as after a change that the server has not taken over.
 ///
@@ -223,7 +144,7 @@ pub fn read_server(file: &Path, variables: impl IntoIterator<Item = (String, Str
 }
 
 /// `signing` is about the keys of tokens and of the listener. Warnings and files are not in what is returned.
-fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
+fn decode(file: &Path, root: &Field<'_>, read: &Read) -> Option<Config> {
     let mut top = match root.value() {
         Value::Null => {
             root.problem("the file is empty; start from config.example.yml");
@@ -248,12 +169,12 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
         top.missing("server", "this section is missing; it needs at least: addr: \":5001\"");
     }
     let mut of_server = None;
-    let server = top.section("server").and_then(|section| server::read(section.with(signing), &mut of_server));
+    let server = top.section("server").and_then(|section| server::read(section.with(read.signing), &mut of_server));
     if !top.has("token") {
         let message = "this section is missing; it needs at least: issuer: \"…\", as in the registry's settings";
         top.missing("token", message);
     }
-    let token = top.section("token").and_then(|section| token::read(section.with(signing), of_server.as_ref()));
+    let token = top.section("token").and_then(|section| token::read(section.with(read.signing), of_server.as_ref()));
     let declared = top.field(registries::NAME).map(|field| registries::read(&field));
     let token = match (token, &declared) {
         // Who declares the registries need not name them once more.
@@ -268,7 +189,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     let of_sign_ins = sign_in::KINDS.map(|kind| kind.key);
     let is_needed = KEPT_IN_RECORDS.iter().chain(&of_sign_ins).any(|key| top.has(key));
     let remembered = match top.section(records::NAME) {
-        Some(section) => records::read(section, key),
+        Some(section) => records::read(section.with(read.of(records::NAME)), key),
         None if is_needed => key.map(records::Settings::usual),
         None => None,
     };
@@ -333,7 +254,7 @@ fn decode(file: &Path, root: &Field<'_>, signing: Secrets) -> Option<Config> {
     }
     let people = top.section(sign_in::NAME).and_then(sign_in::read);
     let rows = BACKENDS.iter().filter_map(|kind| {
-        let settings = (kind.read)(top.field(kind.key)?)?;
+        let settings = (kind.read)(top.field(kind.key)?.with(read.of(kind.key)))?;
         let settings = remembered.as_ref().and_then(|store| settings.kept_in(store)).unwrap_or(settings);
         let sealed = people.as_ref().and_then(|section| settings.sealed_with(&section.key));
         Some(Row { kind, settings: sealed.unwrap_or(settings) })

@@ -42,7 +42,7 @@ struct Answer {
 
 /// Runs the command.
 pub(super) fn unused(config: PathBuf, days: u16, output: Output) -> Result<(String, u8), String> {
-    let config = load(&source(config)).map_err(|invalid| invalid.to_string())?;
+    let config = load(&source(config), Some(records::NAME)).map_err(|invalid| invalid.to_string())?;
     let Some(settings) = config.records.clone() else {
         return Err("which rules decide is counted where there are records; write records: in the file".to_owned());
     };

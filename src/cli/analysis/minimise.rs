@@ -19,7 +19,7 @@ use super::{PATIENCE, still};
 use crate::access::Chain;
 use crate::authz::InUse;
 use crate::authz::rules::{KIND, Rules};
-use crate::cli::given::{load, load_text};
+use crate::cli::given::{Asks, load, load_text};
 use crate::cli::test::{self, Elsewhere};
 use crate::cli::{DONE, FOUND, UNDECIDED, complain, say};
 use crate::policy_tests::{self, Outcome, Tests};
@@ -67,7 +67,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> u8 {
 
 fn minimise(arguments: &Arguments) -> Result<u8, String> {
     let Arguments { config: file, for_these_users, json } = arguments;
-    let config = load(file)?;
+    let config = load(file, Asks::Lists)?;
     let Some((acl, places)) = config.backends.get::<Rules>().map(|rules| (rules.acl.clone(), rules.places.clone()))
     else {
         return Err(format!("{}: there are no rules in it (acl)", file.display()));
@@ -128,7 +128,7 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
         gone.remove(&rule);
     }
     if !gone.is_empty() && !tests.is_empty() {
-        let chain = test::open(load(file)?, &tests, Elsewhere::Left)?;
+        let chain = test::open(load(file, Asks::Lists)?, &tests, Elsewhere::Left)?;
         for (rule, name) in needed_by_tests(&tests, &chain, &acl, &mut gone)? {
             complain(&format!(
                 "dockwarden: acl[{rule}] stays: without it the test {} would not hold, and no server would start",
@@ -152,14 +152,14 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
     if !gone.is_empty() {
         let short = match &shorter {
             Some(shorter) => {
-                let short = load_text(file, &shorter.config, file).map_err(|_| {
+                let short = load_text(file, &shorter.config, file, Asks::Lists).map_err(|_| {
                     "the shorter rules could not be read, which is a fault of this command: nothing is left out"
                         .to_owned()
                 })?;
                 policies::open(short)?
             }
             None => {
-                let mut short = policies::open(load(file)?)?;
+                let mut short = policies::open(load(file, Asks::Lists)?)?;
                 let kept = Arc::new(kept(&acl, &gone)?);
                 for list in short.lists.iter_mut().filter(|list| list.section == KIND.key) {
                     list.acl = Arc::clone(&kept);

@@ -11,7 +11,8 @@ use super::Refused;
 use crate::authn::Account;
 use crate::backend::{Facts, Row};
 use crate::cli::explain::{Policy, Sources, moment};
-use crate::cli::{given, mongo};
+use crate::cli::given::{self, Asks};
+use crate::cli::mongo;
 use crate::config::Config;
 use crate::shown::printable;
 use crate::whole_policy::WholePolicy;
@@ -55,13 +56,13 @@ impl Only {
 
 /// Reads a policy: a file, `git:REV:PATH`, or standard input.
 pub(super) fn read(place: &Path) -> Result<WholePolicy, String> {
-    open(given::load(place)?)
+    open(given::load(place, Asks::Lists)?)
 }
 
 /// Reads two policies that are compared, which say of each other whether the same sections decide below their rules.
 pub(super) fn read_both(old: &Path, new: &Path) -> Result<(WholePolicy, WholePolicy), String> {
-    let (old, new) = (open_with_rows(given::load(old)?)?, open_with_rows(given::load(new)?)?);
-    let ((old, old_rows), (mut new, new_rows)) = (old, new);
+    let read = |place| open_with_rows(given::load(place, Asks::Lists)?);
+    let ((old, old_rows), (mut new, new_rows)) = (read(old)?, read(new)?);
     let is_same = |(one, other): (&Row, &Row)| one.kind.key == other.kind.key && one.settings.same(&*other.settings);
     if old_rows.len() != new_rows.len() || !old_rows.iter().zip(&new_rows).all(is_same) {
         new.below = match new.below {
@@ -78,7 +79,7 @@ pub(super) fn open(config: Config) -> Result<WholePolicy, String> {
 }
 
 /// The same, with the sections that decide below the rules.
-fn open_with_rows(config: Config) -> Result<(WholePolicy, Vec<Row>), String> {
+fn open_with_rows(mut config: Config) -> Result<(WholePolicy, Vec<Row>), String> {
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut elsewhere = BTreeSet::new();
     for (section, facts) in config.backends.facts() {
@@ -90,6 +91,14 @@ fn open_with_rows(config: Config) -> Result<(WholePolicy, Vec<Row>), String> {
     }
     let listable = mongo::all_users(&config);
     let door_services = config.door_services.clone();
+    // What is not asked is not opened: a directory would be connected to, and its password may not be on this machine.
+    let asked = given::listed(&config);
+    config.backends.0.retain(|row| match row.settings.facts() {
+        Facts::AccountsElsewhere(_) => asked.contains(row.kind.key),
+        Facts::Accounts(_) | Facts::LoginsElsewhere(_) | Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {
+            true
+        }
+    });
     let mut policy = Policy::read(config, Sources::All)?;
     for (section, accounts) in listable {
         let Some(accounts) = accounts.filter(|_| elsewhere.remove(section)) else { continue };

@@ -74,6 +74,41 @@ fn standard_input_holds_one_thing() {
     assert!(told.code == 1 && told.err.contains("standard input:1: acl[0].match.nam"), "{} {}", told.code, told.err);
 }
 
+/// Whoever only tells who somebody is, such as a directory, is not asked by commands for whole policies.
+#[test]
+fn passwords_for_those_who_are_not_asked_are_not_read() {
+    let directory = "ldap_auth: {addr: \"127.0.0.1:9\", base: \"dc=x\", filter: \"(uid=${account})\", bind_dn: x, bind_password_file: none.txt}\n";
+    let others = "oidc_auth: {issuer: \"https://a.example\", redirect_url: \"https://b.example/oidc_auth\", client_id: c, client_secret_file: none.txt}\n\
+                  sign_in: {secret_file: none.txt}\nrecords: {sqlite: none.db}\nhtpasswd_auth: {path: people}\n";
+    let (folder, file) = configured(&format!("{}{directory}{others}", policy("pull")));
+    std::fs::write(folder.path("people"), format!("carol:{STRONG}\n")).unwrap();
+    let folder = folder.path("");
+    commit(&folder);
+    for place in ["config.yml", "git:HEAD:config.yml"] {
+        let told = in_folder(&folder, &["diff", place, "config.yml"], "");
+        assert_eq!((told.code, &*told.out), (0, "both decide everything alike\n"), "{place}: {}", told.err);
+        let told = in_folder(&folder, &["who-can", place, "pull", "repository:team/app"], "");
+        let listed = "bob  acl[0]\ncarol  acl[0]\nanyone  acl[0]\n";
+        assert_eq!((told.code, &*told.out), (0, listed), "{place}: {}", told.err);
+        let told = in_folder(&folder, &["what-can", place, "carol"], "");
+        assert_eq!(told.code, 0, "{place}: {}{}", told.out, told.err);
+    }
+    for arguments in [["minimise", "config.yml"], ["test", "config.yml"]] {
+        let told = in_folder(&folder, &arguments, "");
+        assert_eq!(told.code, 0, "{arguments:?}: {}{}", told.out, told.err);
+    }
+    // Whoever is asked before accounts that can be listed has to say whether they are its own.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        format!("{text}mongo_auth: {{dial_info: {{addrs: [\"127.0.0.1:9\"], database: d}}, collection: c}}\n"),
+    )
+    .unwrap();
+    let told = in_folder(&folder, &["diff", "config.yml", "config.yml"], "");
+    assert!(told.code == 1 && told.err.contains("ldap_auth.bind_password_file: none.txt"), "{}{}", told.out, told.err);
+    assert!(!told.err.contains("sign_in") && !told.err.contains("oidc_auth"), "{}", told.err);
+}
+
 /// Of a symbolic link, git keeps the path that it leads to.
 #[cfg(unix)]
 #[test]
