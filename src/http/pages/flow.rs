@@ -123,7 +123,7 @@ mod tests {
             // A browser sends none of them first for certain.
             for second in [3_i64, 1, 4, 0, 5, 9, 2, 6, 8, 7] {
                 let now = OffsetDateTime::from_unix_timestamp(1_000_000 + second).unwrap();
-                let flow = Flow::begin("oidc_auth", None, now).unwrap();
+                let flow = Flow::begin("provider", None, now).unwrap();
                 let line = flow.cookie(prefix, &key).unwrap();
                 headers.append(COOKIE, HeaderValue::from_str(line.split(';').next().unwrap()).unwrap());
                 names.push((second, cookie_name(prefix, &named(&flow.state).unwrap())));
