@@ -221,8 +221,26 @@ fn includes(one: &Rule, other: &Rule, field: Field, grammar: Grammar, still: &dy
     match (one.pattern(field), other.pattern(field)) {
         (None, _) => true,
         (Some(wide), Some(narrow)) => pattern_includes(wide, narrow, (one, other), grammar, still),
-        (Some(_), None) => false,
+        (Some(wide), None) => matches_all(wide, grammar, still),
     }
+}
+
+/// Whether a pattern matches every text of the grammar.
+fn matches_all(wide: &Pattern, grammar: Grammar, still: &dyn Fn() -> bool) -> bool {
+    // Nearly all patterns leave these out, which are of each grammar, and are done with.
+    wide.literal().is_none()
+        && ["x", "repository"].iter().all(|text| wide.matches_alone(text).unwrap_or(false))
+        && exactly(wide).is_some_and(|all| takes_all(grammar, None, &all, still))
+}
+
+/// Whether every text of the grammar that matches what is `within` matches `all`.
+fn takes_all(grammar: Grammar, within: Option<&[&str]>, all: &str, still: &dyn Fn() -> bool) -> bool {
+    let mut left_out = false;
+    let ended = walk(grammar, within, &[all], still, &mut |met| {
+        left_out = met.matched.is_empty();
+        if left_out { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    ended.is_ok() && !left_out
 }
 
 /// Whether the first pattern matches every text of the grammar that the second does.
@@ -246,12 +264,7 @@ fn pattern_includes(
     if let Some(text) = narrow.literal() {
         return wide.matches_alone(text).unwrap_or(false);
     }
-    let mut left_out = false;
-    let ended = walk(grammar, Some(&[&at_most(narrow)]), &[&all], still, &mut |met| {
-        left_out = met.matched.is_empty();
-        if left_out { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    ended.is_ok() && !left_out
+    takes_all(grammar, Some(&[&at_most(narrow)]), &all, still)
 }
 
 /// Whether no question is matched by both.

@@ -744,6 +744,9 @@ fn check_25_rules_that_are_spare_are_told_with_the_reason() {
     let begins =
         |after, actions: &str| RuleText { not_before: Some(NOW + Duration::seconds(after)), ..rule("a", actions) };
     let ended = RuleText { not_after: Some(NOW), ..rule("z", "pull") };
+    let of = |account: &str, name: &str| RuleText { account: Some(account.to_owned()), ..rule(name, "pull") };
+    let of_all_types = RuleText { kind: Some("*".to_owned()), ..rule("/.*/", "pull") };
+    let for_everything = RuleText { actions: listed("push"), ..RuleText::default() };
     for (rules, expected) in [
         (vec![rule("team/*", "pull"), rule("team/app", "push")], vec![(1, by(&[0]))]),
         (vec![rule("/^team\\/.*$/", "pull"), rule("team/a*", "push")], vec![(1, by(&[0]))]),
@@ -763,6 +766,14 @@ fn check_25_rules_that_are_spare_are_told_with_the_reason() {
         // A name that has a slash is matched by no star, and the one of Dockwarden's own may be called otherwise.
         (vec![rule("*", "pull"), rule("/.*/", "push")], vec![]),
         (vec![ended], vec![(0, Spare::Past)]),
+        // What takes everything is as good as no condition.
+        (vec![of("/.*/", "/.*/"), rule("x/*", "push")], vec![(1, by(&[0]))]),
+        (vec![of("/.*/", "/.*/"), for_everything], vec![(1, by(&[0]))]),
+        (vec![of_all_types, rule("x/*", "push")], vec![(1, by(&[0]))]),
+        // Clients without an account are left, and those whose name has two lines.
+        (vec![of("/.+/", "/.*/"), rule("x/*", "push")], vec![]),
+        (vec![of("/^.*$/", "/.*/"), rule("x/*", "push")], vec![]),
+        (vec![of("*", "*"), rule("x/*", "push")], vec![]),
         (vec![rule("${account}/*", "pull"), rule("${account}/*", "push")], vec![(1, by(&[0]))]),
         (vec![rule("/.*/", "pull"), rule("${account}/*", "push")], vec![(1, by(&[0]))]),
         (vec![rule("${account}/*", "pull"), rule("alice/*", "push")], vec![]),
