@@ -87,6 +87,19 @@ pub struct Identity {
     pub narrowing: Option<Arc<Narrowing>>,
     /// Until when a session of it may live, where a workload's token was presented that brings one.
     pub session: Option<OffsetDateTime>,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What an account is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A person's, or whatever else logs in by a name.
+    #[default]
+    Account,
+    /// A service of the directory. By its secrets it does nothing but log in: what it could make by a stolen one would live on when
+    /// that is exchanged.
+    Service,
 }
 
 /// What tells an account from another of the same name ([`Identity::mark`]), made of what tells it: its id, its password's hash.

@@ -308,7 +308,7 @@ async fn renew(which: Which, expires: Expires, now: OffsetDateTime) -> Result<u8
         Some(Owner::Account { account, .. }) => Some(opened.look_up(&account).await?),
         Some(Owner::Robot { .. } | Owner::Workload { .. }) | None => None,
     };
-    let made = opened.lasting.renew(&id, owner, Some(expires), now).await.map_err(plain)?;
+    let made = opened.lasting.renew(&id, owner, (Some(expires), None), now).await.map_err(plain)?;
     Ok(hand_out(&made))
 }
 

@@ -13,7 +13,7 @@ use crate::authn::password::{Check, PasswordHash, Passwords, Recall};
 use crate::authn::{Account, Alike, Authenticator, Credentials, Identity, LookUp, Outcome, Secret, Standing, Time};
 use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
-use crate::identity::mark_of;
+use crate::identity::{Kind, mark_of};
 use crate::reach::{Reach, Reachable};
 
 /// The services as an identity backend, which is asked before all others: nobody else lets in who is called as one of them.
@@ -45,7 +45,8 @@ impl ServiceLogins {
         let found = view.service(account).map(|service| {
             // One that is removed and declared anew has none of the secrets that the first one had.
             let mark = Some(mark_of([service.entry.made.as_str()]));
-            let identity = Identity { account: Some(account.clone()), mark, ..Identity::default() };
+            let identity =
+                Identity { account: Some(account.clone()), mark, kind: Kind::Service, ..Identity::default() };
             (identity, service.entry.secrets.clone())
         });
         Ok(found)

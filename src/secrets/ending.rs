@@ -2,9 +2,10 @@
 
 use time::OffsetDateTime;
 
+use super::making::{MOST_PERSONAL, bound_of};
 use super::not_made::NotMade;
 use super::{Lasting, State};
-use crate::identity::Account;
+use crate::identity::{Account, Identity};
 use crate::records::{Changed, Epoch, Failure, Kept, Owner, RobotName, SecretId, SecretKind, Slot, Whose};
 use crate::secret::lasting::{Form, LastingSecret};
 
@@ -28,17 +29,41 @@ impl Lasting {
         self.within(self.store.list(whose, after, count)).await
     }
 
-    /// An account's personal secrets that nothing has ended, by id, at most `count`, beginning behind `after`.
+    /// The personal secrets of an account that are good, by id, at most `count`, beginning behind `after`. `owner` is who has the name now:
+    /// those of who had it before, or of this one with another password, are dead and somebody else's business.
     ///
     /// # Errors
     /// The records could not tell.
     pub async fn living_personal(
         &self,
-        account: &Account,
-        page: (Option<&SecretId>, u32),
+        (account, owner): (&Account, &Identity),
+        (after, count): (Option<&SecretId>, usize),
         now: OffsetDateTime,
     ) -> Result<Vec<Kept>, Failure> {
-        self.within(self.store.living((account, SecretKind::Personal), page, now)).await
+        // As many as there may be, whoever they are of.
+        let page = (after, MOST_PERSONAL);
+        let mut living = self.within(self.store.living((account, SecretKind::Personal), page, now)).await?;
+        living.retain(|kept| is_of(kept, owner));
+        living.truncate(count);
+        Ok(living)
+    }
+
+    /// Ends for good what an account of this name has that is of somebody else, or of itself with another password: whether anything was.
+    ///
+    /// # Errors
+    /// The records could not tell, or could not be changed.
+    pub(super) async fn end_others(
+        &self,
+        (account, owner): (&Account, &Identity),
+        now: OffsetDateTime,
+    ) -> Result<bool, NotMade> {
+        let page = (None, MOST_PERSONAL);
+        let mut living = self.within(self.store.living((account, SecretKind::Personal), page, now)).await?;
+        living.retain(|kept| !is_of(kept, owner));
+        for kept in &living {
+            self.revoke(&kept.id, now).await?;
+        }
+        Ok(!living.is_empty())
     }
 
     /// Ends a secret for good.
@@ -146,5 +171,15 @@ impl Lasting {
         }
         living.sort_by_key(|(slot, kept)| (kept.made, *slot));
         Ok(living)
+    }
+}
+
+/// Whether a secret is of an account as it is now.
+pub fn is_of(kept: &Kept, owner: &Identity) -> bool {
+    match &kept.owner {
+        Owner::Account { account, bound } => {
+            owner.account.as_ref() == Some(account) && bound_of(owner).as_ref() == Some(bound)
+        }
+        Owner::Robot { .. } | Owner::Workload { .. } => false,
     }
 }

@@ -10,17 +10,19 @@ use time::OffsetDateTime;
 use super::names::{free_name, is_robots, robot_account};
 use super::not_made::{LONGEST_NAME, MOST_LISTED, NotMade};
 use super::{Expires, Lasting};
-use crate::identity::{Account, AccountState, Identity, LookUp};
+use crate::identity::{Account, AccountState, Identity, Kind, LookUp};
 use crate::random;
 use crate::records::{
     Added, Bound, Changed, Epoch, Kept, Limits, Owner, Robot, RobotName, Room, SecretId, SecretKind, Slot, Version,
 };
-use crate::secret::lasting::LastingSecret;
+use crate::secret::lasting::{Form, LastingSecret};
 
 /// The refresh tokens that an account may have; the longest unused goes for a new one. Build jobs log in all day.
 pub const MOST_REFRESH: u32 = 50;
 /// The personal secrets that an account may have at once.
 pub const MOST_PERSONAL: u32 = 200;
+/// The secrets that a service of the directory may have in the records at once: the new one, and the old one until all use the new.
+const MOST_OF_SERVICE: u32 = 2;
 /// The sessions that a workload's account may have; the longest unused goes for a new one. A pipeline of many jobs is one account.
 pub const MOST_SESSIONS: u32 = 1_000;
 /// How long a refresh token may rest unused.
@@ -61,7 +63,11 @@ impl Lasting {
         let owner = known(owner, now)?;
         let ends = new.expires.ok_or(NotMade::NoEnd)?.end(self.settings.longest, now)?;
         // None has to go for a new one: a machine that nobody thinks of at the moment would be locked out.
-        let room = Room::Refuse(MOST_PERSONAL);
+        let room = match owner.1.kind {
+            Kind::Account => Room::Refuse(MOST_PERSONAL),
+            Kind::Service if new.maker.as_ref() == Some(&owner.0) => return Err(NotMade::OfService),
+            Kind::Service => Room::Refuse(MOST_OF_SERVICE),
+        };
         let draft = Draft { kind: SecretKind::Personal, ends, idle: None, new, room };
         self.make(owner.0, &owner.1, draft, now).await
     }
@@ -81,7 +87,8 @@ impl Lasting {
                 Slot::Two => "service secret 2",
             };
             let new = New { name: name.to_owned(), expires: Some(expires), limits: Limits::default(), maker: None };
-            let draft = Draft { kind: SecretKind::Personal, ends, idle: None, new, room: Room::Any };
+            let room = Room::Refuse(MOST_OF_SERVICE);
+            let draft = Draft { kind: SecretKind::Personal, ends, idle: None, new, room };
             match self.make(account.clone(), &owner, draft, now).await {
                 Err(NotMade::NameTaken) => {}
                 made => return made,
@@ -139,6 +146,10 @@ impl Lasting {
         now: OffsetDateTime,
     ) -> Result<Made, NotMade> {
         let owner = known(owner, now)?;
+        match owner.1.kind {
+            Kind::Account => {}
+            Kind::Service => return Err(NotMade::OfService),
+        }
         let backend = |identity: &Identity| identity.by.as_ref().map(|by| by.backend);
         if owner.1.account != login.account || backend(&owner.1) != backend(login) {
             return Err(NotMade::OnlyByLogin);
@@ -185,7 +196,8 @@ impl Lasting {
 
     /// Makes a secret anew, with another end. A person's own takes the place of the old one, which is dead from then on. A robot's new
     /// one fills the place that is free, or else that of the older one, so that the younger goes on working until everybody has
-    /// the new one. `owner` is what a look-up of its account says now; a robot has none.
+    /// the new one. `owner` is what a look-up of its account says now; a robot has none. Whoever renews it has seen the new one, and is who
+    /// made it: `by`, or nobody that is known at the command line.
     ///
     /// # Errors
     /// Why it was not renewed.
@@ -193,7 +205,7 @@ impl Lasting {
         &self,
         id: &SecretId,
         owner: Option<LookUp>,
-        expires: Option<Expires>,
+        (expires, by): (Option<Expires>, Option<Account>),
         now: OffsetDateTime,
     ) -> Result<Made, NotMade> {
         let found = self.within(self.store.get(id)).await?.ok_or(NotMade::Missing)?;
@@ -215,6 +227,7 @@ impl Lasting {
                     last4,
                     made: whole_seconds(now),
                     ends,
+                    maker: by,
                     version: Version(seen.0.saturating_add(1)),
                     ..old
                 };
@@ -240,7 +253,7 @@ impl Lasting {
                         (*slot, older.name.clone())
                     }
                 };
-                let new = New { name: called, expires, limits: old.limits, maker: old.maker };
+                let new = New { name: called, expires, limits: old.limits, maker: by };
                 self.fill(&name, slot, (new, ends), now).await
             }
             (
@@ -273,7 +286,16 @@ impl Lasting {
     ) -> Result<Made, NotMade> {
         let bound = bound_of(owner).ok_or(NotMade::Unknown)?;
         let epoch = self.within(self.store.epoch(&account)).await?;
-        self.add(Owner::Account { account, bound }, epoch, draft, now).await
+        let of = Owner::Account { account: account.clone(), bound };
+        let mut made = self.add(of.clone(), epoch, draft.clone(), now).await;
+        if matches!(made, Err(NotMade::NameTaken | NotMade::TooMany)) && self.end_others((&account, owner), now).await?
+        {
+            made = self.add(of, epoch, draft, now).await;
+        }
+        match (made, owner.kind) {
+            (Err(NotMade::TooMany), Kind::Service) => Err(NotMade::BothSlots),
+            (made, Kind::Account | Kind::Service) => made,
+        }
     }
 
     async fn add(&self, owner: Owner, epoch: Epoch, draft: Draft, now: OffsetDateTime) -> Result<Made, NotMade> {
@@ -307,6 +329,7 @@ impl Lasting {
 }
 
 /// A secret that is about to be made.
+#[derive(Clone)]
 struct Draft {
     kind: SecretKind,
     ends: Option<OffsetDateTime>,
@@ -338,7 +361,7 @@ pub(super) fn known(owner: LookUp, now: OffsetDateTime) -> Result<(Account, Iden
 }
 
 /// What tells an account from another of its name.
-fn bound_of(owner: &Identity) -> Option<Bound> {
+pub(super) fn bound_of(owner: &Identity) -> Option<Bound> {
     let by = owner.by.as_ref()?;
     Some(Bound { backend: by.backend.to_owned(), mark: owner.mark })
 }
@@ -351,6 +374,11 @@ fn check(new: &New) -> Result<(), NotMade> {
 pub(super) fn check_as(name: &str, limits: &Limits) -> Result<(), NotMade> {
     if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
         return Err(NotMade::Name);
+    }
+    // Typed in the wrong place, it would be kept as it is, and listed.
+    match LastingSecret::read(name) {
+        Form::Otherwise => {}
+        Form::Lasting(_) | Form::Mistyped => return Err(NotMade::NamedBySecret),
     }
     if limits.from.len() > MOST_LISTED || limits.services.len() > MOST_LISTED {
         return Err(NotMade::TooManyListed);

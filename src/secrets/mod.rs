@@ -36,6 +36,7 @@ pub use device::{
     Approved, Begun, DEVICE_DAYS, DEVICE_GRANT, DEVICE_INTERVAL, DEVICE_LIFE, DeviceScope, DeviceWish,
     MOST_DEVICE_DAYS, NotBegun, Polled, Said, UserCode, Waiting,
 };
+pub use ending::is_of;
 pub use expires::{Expires, NoExpiry, length};
 pub use making::{MOST_PERSONAL, MOST_REFRESH, MOST_SESSIONS, Made, New, pull_only};
 pub(crate) use names::is_robots;

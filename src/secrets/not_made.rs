@@ -25,6 +25,9 @@ pub enum NotMade {
         "this account's backend tells who it is only at a login, so that no secret of it could be checked; it gets none"
     )]
     OnlyByLogin,
+    /// It would make what outlives the secret that it logged in by.
+    #[error("a service gets no secret by its own login; whoever manages it makes one")]
+    OfService,
     /// The owner may not be used.
     #[error(transparent)]
     Closed(#[from] Closed),
@@ -46,6 +49,9 @@ pub enum NotMade {
     /// It cannot be called so.
     #[error("a name has 1 to {LONGEST_NAME} bytes, and no control characters")]
     Name,
+    /// It would be called as a secret is written.
+    #[error("this is a secret, which everybody could read in the list; take another name")]
+    NamedBySecret,
     /// No robot can be called so.
     #[error(
         "a robot's name is of lower-case letters, digits, and dots, dashes and underscores between them, at most {LONGEST_ROBOT}"
@@ -83,7 +89,7 @@ pub enum NotMade {
     #[error("there is a robot of this name already, with other labels; leave them out, or take another name")]
     OtherLabels,
     /// Both of its places are taken.
-    #[error("the robot has two living secrets already; renew one of them, or revoke it")]
+    #[error("it has two living secrets already; renew one of them, or revoke it")]
     BothSlots,
     /// There is no secret of this id.
     #[error("there is no secret of this id")]

@@ -359,6 +359,29 @@ async fn check_14_who_can_only_be_asked_by_a_login_gets_none() {
     assert!(metrics.contains("dockwarden_refresh_tokens_total{outcome=\"owner_only_by_login\"} 1\n"), "{metrics}");
 }
 
+/// What is dead because somebody else has the name now, or the same person another password, is in nobody's way.
+#[tokio::test]
+async fn the_secrets_of_who_had_the_name_before_are_not_listed_and_give_their_names_away() {
+    let bed = Bed::with(&users(ALICE_HASH, ""));
+    let alice = Account::parse("alice").unwrap();
+    let living = async || {
+        let LookUp::Known(who) = bed.look_up("alice").await else { panic!("alice is known") };
+        let all = bed.lasting().living_personal((&alice, &who), (None, 100), now()).await.unwrap();
+        all.into_iter().map(|kept| kept.last4).collect::<Vec<_>>()
+    };
+    let old = bed.personal("alice", named("laptop")).await;
+    assert_eq!(living().await, [old.get(36..).unwrap()]);
+    bed.folder.configure(&users(BOB_HASH, ""));
+    bed.app.reload();
+    assert_eq!(living().await, [""; 0]);
+    let new = bed.personal("alice", named("laptop")).await;
+    assert_eq!(living().await, [new.get(36..).unwrap()]);
+    is_dead(&bed, &old, "secret_revoked").await;
+    bed.present("alice", &new, ASK).await.ok();
+    let taken = bed.lasting().make_personal(bed.look_up("alice").await, named("laptop"), now()).await;
+    assert!(matches!(taken, Err(NotMade::NameTaken)), "{taken:?}");
+}
+
 #[tokio::test]
 async fn check_18_a_mistyped_secret_never_reaches_the_records() {
     // Nobody answers there: what asks them is 503.
@@ -470,15 +493,15 @@ async fn checks_23_and_24_a_robot_has_two_secrets_and_a_switch() {
     assert!(matches!(bed.robot("ci", "web", "third").await, Err(NotMade::BothSlots)));
     assert!(matches!(bed.robot("ci", "api", "third").await, Err(NotMade::OtherLabels)));
     // The new one takes the place of the older one; the younger goes on.
-    let third = bed.lasting().renew(&two.kept.id, None, Some(Expires::Never), now()).await;
+    let third = bed.lasting().renew(&two.kept.id, None, (Some(Expires::Never), None), now()).await;
     assert!(matches!(third, Err(NotMade::TooLong { days: 400 })), "{third:?}");
     let end = Some(Expires::In(Duration::from_secs(3600)));
-    let third = bed.lasting().renew(&two.kept.id, None, end, now()).await.unwrap();
+    let third = bed.lasting().renew(&two.kept.id, None, (end, None), now()).await.unwrap();
     assert_eq!((pushes(first).await, pushes(second).await, pushes(third.secret.reveal()).await), (401, 200, 200));
     assert_eq!((one.kept.name, third.kept.name.as_str()), ("first".to_owned(), "first"));
     bed.revoke(&two).await;
     assert_eq!((pushes(second).await, pushes(third.secret.reveal()).await), (401, 200));
-    let fourth = bed.lasting().renew(&third.kept.id, None, end, now()).await.unwrap();
+    let fourth = bed.lasting().renew(&third.kept.id, None, (end, None), now()).await.unwrap();
     assert_eq!(fourth.kept.name, "first 2");
     bed.revoke(&fourth).await;
     // Switched off, at a replica too.
@@ -618,8 +641,11 @@ async fn checks_29_and_30_an_access_token_of_a_dead_secret_is_refused_at_our_doo
     // Renewed, the old secret and what was made for it are dead; the second of the renewal is not told from the one before.
     let owner = bed.look_up("alice").await;
     let end = Some(Expires::In(Duration::from_secs(3600)));
-    let renewed =
-        bed.lasting().renew(&other.kept.id, Some(owner), end, now() + time::Duration::seconds(2)).await.unwrap();
+    let renewed = bed
+        .lasting()
+        .renew(&other.kept.id, Some(owner), (end, None), now() + time::Duration::seconds(2))
+        .await
+        .unwrap();
     assert_eq!((renewed.kept.id, renewed.kept.name.as_str()), (other.kept.id, "desk"));
     assert_eq!(door(&by_other.token()).await.status, 401);
     assert_eq!(bed.present("alice", other.secret.reveal(), ASK).await.status, 401);
@@ -662,6 +688,7 @@ async fn a_secret_is_made_only_by_the_rules() {
         Err(refused) => refused.to_string(),
     };
     let nobody = bed.look_up("nobody").await;
+    let typed = bed.personal("bob", named("typed")).await;
     let allow = |text: &str| limited(Limits { allow: vec![text.to_owned()], ..Limits::default() });
     for (owner, new, expected) in [
         (nobody, named("a"), "no backend knows this account"),
@@ -674,6 +701,7 @@ async fn a_secret_is_made_only_by_the_rules() {
         (alice.clone(), New { expires: Some(Expires::At(now())), ..named("a") }, "before it begins"),
         (alice.clone(), named(""), "a name has 1 to 64 bytes"),
         (alice.clone(), named("a\nb"), "control characters"),
+        (alice.clone(), named(&typed), "this is a secret"),
         (alice.clone(), allow("repository:a"), "type:name:actions"),
         (alice.clone(), named("a"), "made"),
         (alice.clone(), named("a"), "there is a living secret of this name"),

@@ -148,6 +148,11 @@ async fn a_list_of_repositories_has_exactly_what_pulling_would_give() {
             assert_eq!(unescaped(&page.text()).contains(&command), pulls, "{who} {name}");
             let target = format!("/repositories/delete?registry=reg&name={name}");
             assert_eq!(person.get(&target).await.status, if deletes { 200 } else { 404 }, "{who} {name}");
+            // What speaks of a tag, and names none, never means all of them; nor does a form of when there were others.
+            for (more, status) in [("tag=%20&digest=x", 400), ("tag=v1&tag=v1&digest=x", 400), ("tags=999", 412)] {
+                let reply = person.post("/repositories/delete", &format!("registry=reg&name={name}&{more}")).await;
+                assert_eq!(reply.status, if deletes { status } else { 404 }, "{who} {name} {more}: {}", reply.text());
+            }
             if !deletes {
                 let form = format!("registry=reg&name={name}&tag=v1&digest=sha256:0");
                 assert_eq!(person.post("/repositories/delete", &form).await.status, 404, "{who} {name}");
@@ -233,6 +238,7 @@ async fn a_manager_declares_changes_and_removes_a_registry() {
     let bed = bed().await;
     let cat = Person::signed_in(&bed, "cat").await;
     let form = cat.get("/registries/new").await.ok().text();
+    assert!(form.contains("name=\"restricted\" value=\"1\" checked"), "as it is by the API and by command: {form}");
     assert!(form.contains("action=\"/registries/new\""), "{form}");
     let refused = cat.post("/registries/new", "name=new&url=nonsense").await;
     assert_eq!(refused.status, 422, "{}", refused.text());

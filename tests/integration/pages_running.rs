@@ -291,7 +291,9 @@ async fn a_robots_secret_is_made_shown_once_renewed_and_revoked() {
     let once = form.split("name=\"once\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     let renew = format!("id={id}&once={once}&expires=30d");
     let renewed = shown(&cat.post("/secrets/renew", &renew).await.ok().text());
-    assert_eq!(cat.post("/secrets/renew", &renew).await.status, 412, "a browser that goes back sends it once more");
+    let again = cat.post("/secrets/renew", &renew).await;
+    assert_eq!(again.status, 412, "a browser that goes back sends it once more");
+    assert!(unescaped(&again.text()).contains("made the first time") && again.text().contains("renew it once more"));
     assert_eq!(login(&bed, "robot+ci-web", &renewed).await, 200);
     assert_eq!(login(&bed, "robot+ci-web", &secret).await, 200, "a robot's younger secret goes on");
     assert_eq!(cat.post("/secrets/revoke", &format!("id={id}")).await.status, 303);

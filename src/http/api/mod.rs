@@ -454,7 +454,8 @@ impl Desk<'_, '_> {
             Owner::Account { account, .. } => Some(self.look_up(account).await?),
             Owner::Robot { .. } | Owner::Workload { .. } => None,
         };
-        let made = self.lasting.renew(id, owner, expires, self.now).await?;
+        let by = Some(self.admitted.account.clone());
+        let made = self.lasting.renew(id, owner, (expires, by), self.now).await?;
         self.hand_out(&made, StatusCode::OK, "a secret was renewed")
     }
 

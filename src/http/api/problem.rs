@@ -197,6 +197,7 @@ impl Refused {
             Refused::NotMade(
                 NotMade::Unknown
                 | NotMade::OnlyByLogin
+                | NotMade::OfService
                 | NotMade::NoSession
                 | NotMade::Closed(_)
                 | NotMade::NoEnd
@@ -204,6 +205,7 @@ impl Refused {
                 | NotMade::TooBrief
                 | NotMade::TooLong { .. }
                 | NotMade::Name
+                | NotMade::NamedBySecret
                 | NotMade::RobotName
                 | NotMade::Limits(_)
                 | NotMade::TooManyListed

@@ -10,15 +10,15 @@ use axum::response::Response;
 use tracing::info;
 
 use super::frame::{Frame, Problem, page};
-use super::once::{self, ONCE};
+use super::once::{self, ANOTHER, ONCE};
 use super::session::SignedIn;
 use super::sheet::{Cell, Link, day, fitting, minute};
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
 use crate::app::Snapshot;
 use crate::http::api::id_from;
-use crate::identity::{Account, LookUp};
+use crate::identity::{Account, Identity, LookUp};
 use crate::records::{Kept, Limits, SecretId, SecretKind};
-use crate::secrets::{DAY, Expires, New, NotMade, Settings, pull_only};
+use crate::secrets::{DAY, Expires, New, NotMade, Settings, is_of, pull_only};
 use crate::shell::quoted;
 use crate::sign_in::Section;
 
@@ -30,7 +30,7 @@ const NEW_LIFE: u64 = 60;
 const ENDS: [(u32, &str); 4] = [(7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year")];
 pub(super) const USUAL_END: u32 = 90;
 /// How many passwords are shown at once, and in how many bytes.
-const PAGE: u32 = 50;
+const PAGE: usize = 50;
 const BYTES: usize = 40_000;
 /// What surrounds the name and the id of a password in its row's form.
 const REVOKE: &str =
@@ -134,7 +134,7 @@ impl Desk<'_, '_> {
             Some(sealed) => self.new_password(&account, sealed).await?,
             None => None,
         };
-        let (passwords, next) = self.passwords(&account, after).await?;
+        let (passwords, next) = self.passwords((&account, &who), after).await?;
         let frame = Frame { nav: self.nav_of(&who).await, here: "/account", ..Frame::of(self.prefix, Some(&account)) };
         let settings = self.lasting.settings();
         let typed = back.as_ref().and_then(|back| back.typed);
@@ -161,13 +161,13 @@ impl Desk<'_, '_> {
     /// The account's passwords that are good, behind an id, and where the next page of them is.
     async fn passwords(
         &self,
-        account: &Account,
+        owner: (&Account, &Identity),
         after: Option<&SecretId>,
     ) -> Result<(Vec<Row>, Option<String>), Problem> {
         // One more, to know whether there is a next page.
-        let found = self.lasting.living_personal(account, (after, PAGE.saturating_add(1)), self.now).await;
+        let found = self.lasting.living_personal(owner, (after, PAGE.saturating_add(1)), self.now).await;
         let found = found.map_err(|cause| Problem::Unavailable(cause.into()))?;
-        let mut rows: Vec<Row> = found.iter().take(usize::try_from(PAGE).unwrap_or(usize::MAX)).map(row).collect();
+        let mut rows: Vec<Row> = found.iter().take(PAGE).map(row).collect();
         rows.truncate(fitting(rows.iter().map(|row| row.cells(self.prefix)), BYTES).len());
         let last = if rows.len() < found.len() { rows.last() } else { None };
         let next = last.map(|last| format!("{}/account?after={}", self.prefix, last.id));
@@ -197,7 +197,7 @@ impl Desk<'_, '_> {
             Err(problem) => problem,
         };
         let shape = problem.shape();
-        let typed = problem.is_of_what_was_typed(&shape).then_some(form);
+        let typed = (problem.is_of_what_was_typed(&shape) && form.comes_back()).then_some(form);
         if typed.is_none() && !matches!(problem, Problem::MadeAlready { .. }) {
             return Err(problem);
         }
@@ -229,7 +229,9 @@ impl Desk<'_, '_> {
         };
         // One that brought nothing the first time may be sent again as it is.
         let made = match self.lasting.make_personal(LookUp::Known(who.clone()), new, self.now).await {
-            Err(NotMade::NameTaken) if was_sent => return Err(Problem::MadeAlready { what: "password", list: None }),
+            Err(NotMade::NameTaken) if was_sent => {
+                return Err(Problem::MadeAlready { what: "password", mend: ANOTHER, list: None });
+            }
             made => made?,
         };
         info!(
@@ -245,14 +247,13 @@ impl Desk<'_, '_> {
 
     /// Ends one of one's own passwords. Of what is somebody else's, nobody learns that it is there.
     pub(super) async fn revoke_password(&mut self, headers: &HeaderMap, id: Option<&str>) -> Result<Response, Problem> {
-        let Some(SignedIn { account, .. }) = self.or_sign_in(headers).await? else {
+        let Some(SignedIn { account, who, .. }) = self.or_sign_in(headers).await? else {
             return Ok(self.to("/sign-in", &[]));
         };
         let id = id.and_then(id_from).ok_or(Problem::Nothing)?;
         let found = self.lasting.shown(&id, self.now).await.map_err(|cause| Problem::Unavailable(cause.into()))?;
         let (kept, _) = found.ok_or(Problem::Nothing)?;
-        let is_own = crate::secrets::account_of(&kept.owner).is_ok_and(|owner| owner == account);
-        if !is_own || kept.kind != SecretKind::Personal {
+        if !is_of(&kept, &who) || kept.kind != SecretKind::Personal {
             return Err(Problem::Nothing);
         }
         match self.lasting.revoke(&id, self.now).await {

@@ -24,7 +24,7 @@ impl Room<'_> {
     pub(super) async fn sent_back(self, area: Area, problem: Problem) -> Result<Response, Problem> {
         let (visit, shape) = (self.visit, problem.shape());
         let has_form = self.turn == Turn::Sent && area.row().1 == Does::Both;
-        if !has_form || !problem.is_of_what_was_typed(&shape) {
+        if !has_form || !self.asked.comes_back() || !problem.is_of_what_was_typed(&shape) {
             return Err(problem);
         }
         let again = Again { area, status: shape.status, told: shape.message.to_string() };

@@ -116,12 +116,13 @@ pub(super) enum Problem {
     Denied(#[from] Denied),
     /// The form that makes a secret was sent once more: the first one made it.
     #[error(
-        "this form was sent twice, and the {what} was made the first time; it is shown only once: if you have not seen it, revoke it in \
-         the list, and make another"
+        "this form was sent twice, and the {what} was made the first time; it is shown only once: if you have not seen it, {mend}"
     )]
     MadeAlready {
         /// What the page calls it.
         what: &'static str,
+        /// What is done if nobody has seen it.
+        mend: &'static str,
         /// Where the list is, for whoever may see it and is not there.
         list: Option<String>,
     },

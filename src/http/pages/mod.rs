@@ -47,6 +47,7 @@ use crate::client_address::Peer;
 use crate::decision_log::{Asker, Door};
 use crate::identity::{Account, Identity};
 use crate::management::SERVICE;
+use crate::secret::lasting::{self, LastingSecret};
 use crate::secrets::Lasting;
 use crate::sign_in::{KINDS, Section};
 
@@ -301,6 +302,9 @@ fn see_other(place: &str) -> Response {
     response
 }
 
+/// Of a longer form, in bytes, no page is made: what was typed is written longer there, and a page has a size.
+const MOST_SHOWN_AGAIN: usize = 4 * 1024;
+
 /// The fields of a form; of two of one name, neither.
 struct Form(Vec<(String, String)>);
 
@@ -309,6 +313,22 @@ impl Form {
         let mut all = self.0.iter().filter(|(own, _)| own == name);
         let (Some((_, value)), None) = (all.next(), all.next()) else { return None };
         Some(value)
+    }
+
+    /// Whether there is a field of this name, whatever it says.
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(own, _)| own == name)
+    }
+
+    /// Whether it may be shown once more: each field stands there once, it is short, and a secret is in none, which would be read by whoever
+    /// looks at the screen.
+    fn comes_back(&self) -> bool {
+        let is_secret = |text: &str| match LastingSecret::read(text.trim()) {
+            lasting::Form::Otherwise => false,
+            lasting::Form::Mistyped | lasting::Form::Lasting(_) => true,
+        };
+        self.0.iter().map(|(_, text)| text.len()).sum::<usize>() <= MOST_SHOWN_AGAIN
+            && !self.0.iter().any(|(name, text)| self.field(name).is_none() || is_secret(text))
     }
 }
 

@@ -14,6 +14,9 @@ use crate::secrets::Lasting;
 /// What the text is called in a form.
 pub(super) const ONCE: &str = "once";
 
+/// What is done about a secret that nobody has seen.
+pub(super) const ANOTHER: &str = "revoke it in the list, and make another";
+
 /// A form's own text.
 ///
 /// # Errors

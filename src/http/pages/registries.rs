@@ -17,7 +17,8 @@ fn blank() -> ToldRegistry {
         service: String::new(),
         url: None,
         hosts: Vec::new(),
-        restricted: false,
+        // As by the API and by command: a form that is sent as it came lets no more people push.
+        restricted: true,
         publications: Vec::new(),
         responsibles: Vec::new(),
         creator: None,

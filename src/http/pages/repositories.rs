@@ -180,7 +180,15 @@ impl Room<'_> {
             return Err(NotDone::NotGranted { action: "delete", name: format!("repository:{name}") }.into());
         }
         match (self.said("tag"), self.turn) {
-            (None, Turn::Shown) => self.ask_about_all(&found),
+            (None, Turn::Shown) => self.show(self.all_of(&found)),
+            // What speaks of a tag never means all of them.
+            (None, Turn::Sent) if ["tag", "digest", "with"].iter().any(|name| self.asked.has(name)) => {
+                Err(Problem::Field { field: "tag", wanted: "name one" })
+            }
+            (None, Turn::Sent) if self.one("tags")? != found.repository.tags.to_string() => {
+                let alert = "Tags came or went after this was shown, and nothing was deleted.".to_owned();
+                Ok(self.show_as(StatusCode::PRECONDITION_FAILED, Sheet { alert: Some(alert), ..self.all_of(&found) }))
+            }
             (None, Turn::Sent) => match self.desk.delete_repository(service, name).await? {
                 Emptied::Done(_) | Emptied::WasGone => self.on_to(Area::Repositories, &[]),
                 Emptied::Stopped { deleted, tag, by } => {
@@ -217,10 +225,6 @@ impl Room<'_> {
         Ok(self.show_as(status_of(&deleted), Sheet { alert: Some(alert), ..sheet }))
     }
 
-    fn ask_about_all(&self, found: &Placed) -> Result<Response, Problem> {
-        self.show(self.all_of(found))
-    }
-
     /// The question about all of a repository.
     fn all_of(&self, found: &Placed) -> Sheet {
         let (service, name) = (found.service.clone(), found.repository.name.clone());
@@ -230,7 +234,7 @@ impl Room<'_> {
             "This cannot be undone",
             Area::Delete,
             "Delete all of it",
-            vec![("registry", service), ("name", name)],
+            vec![("registry", service), ("name", name), ("tags", found.repository.tags.to_string())],
         );
         Sheet { title, links, forms: vec![form], ..Sheet::default() }
     }

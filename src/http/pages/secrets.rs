@@ -9,11 +9,10 @@ use axum::response::Response;
 use super::account::{USUAL_END, login_line, registry, usual_end};
 use super::area::{Area, Room, SOME_ROBOT, Turn};
 use super::frame::Problem;
-use super::once::{self, ONCE};
+use super::once::{self, ANOTHER, ONCE};
 use super::sheet::{Cell, Copy, Input, Link, Sheet, Table, UNKNOWN, fitting, minute_of};
 use crate::http::api::{Admitted, Refused, SecretsDesk, id_from, name_of};
-use crate::identity::Account;
-use crate::management::NotDone;
+use crate::identity::{Account, LookUp};
 use crate::records::{Kept, Limits, Owner, SecretId, Whose};
 use crate::secrets::{
     Expires, LimitTexts, Made, New, NotMade, State, TokenAction, Told, Wanted, account_of, robot_account, robot_name,
@@ -21,6 +20,8 @@ use crate::secrets::{
 
 /// So many are looked at for one page.
 const LOOKED_AT: u32 = 50;
+/// So many secrets are shown beside what has them.
+const SHOWN: usize = 50;
 /// The bytes of a table.
 const BYTES: usize = 45_000;
 
@@ -170,7 +171,10 @@ impl Room<'_> {
         links.push(self.link("All of its secrets, those that ended too", Area::Secrets, &at));
         let shows = self.could_with(&owner, TokenAction::Show).await?;
         let revokes = self.could_with(&owner, TokenAction::Revoke).await?;
-        let living = lasting.living_personal(&owner, (None, LOOKED_AT), self.desk.now).await;
+        let living = match self.desk.access.look_up(&owner, self.visit.asker.address).await? {
+            LookUp::Known(who) => lasting.living_personal((&owner, &who), (None, SHOWN), self.desk.now).await,
+            LookUp::Unknown | LookUp::OnlyByLogin => Ok(Vec::new()),
+        };
         let living = living.map_err(|cause| Problem::Unavailable(cause.into()))?;
         let row = |kept: &Kept| {
             let told = Told::of(kept, State::Active);
@@ -280,7 +284,7 @@ impl Room<'_> {
                     Err(NotMade::NameTaken) if was_sent => {
                         let lists = self.could_with(&owner, TokenAction::List).await?;
                         let list = lists.then(|| self.href(Area::Secrets, &[(by, &whose)]));
-                        return Err(Problem::MadeAlready { what: "secret", list });
+                        return Err(Problem::MadeAlready { what: "secret", mend: ANOTHER, list });
                     }
                     made => made?,
                 };
@@ -403,9 +407,9 @@ impl Room<'_> {
                 let missing = Problem::Field { field: ONCE, wanted: "send the form that the page has" };
                 let once = ("renew", self.said(ONCE).ok_or(missing)?);
                 if once::was_sent(self.visit, &desk.lasting, once, self.desk.now).await? {
-                    return Err(Problem::NotDone(NotDone::Changed));
+                    return Err(Problem::MadeAlready { what: "secret", mend: "renew it once more", list: None });
                 }
-                let made = desk.lasting.renew(&id, owner, expires, self.desk.now).await?;
+                let made = desk.lasting.renew(&id, owner, (expires, Some(self.account.clone())), self.desk.now).await?;
                 desk.log(&made.kept, "a secret was renewed");
                 self.hand_out(&made).await
             }

@@ -20,6 +20,7 @@ use crate::backend::sign_in::{Answer, Flow as Asked, NotSignedIn, SignIn, Signed
 use crate::digest::sha256;
 use crate::http::credentials;
 use crate::http::visit::Visit;
+use crate::identity::Kind;
 use crate::records::Presented;
 use crate::secret::Secret;
 use crate::secret::lasting::{self, LastingSecret};
@@ -29,6 +30,8 @@ use crate::secrets::Lasting;
 const CLOCKS_APART: time::Duration = time::Duration::minutes(5);
 /// The longest error code of a provider that is shown.
 const LONGEST_CODE: usize = 64;
+/// Of an account that was not let in, so much comes back in the form, in bytes.
+const LONGEST_SHOWN: usize = 1024;
 
 #[derive(Template)]
 #[template(path = "sign-in.html")]
@@ -82,7 +85,8 @@ impl Desk<'_, '_> {
         self.visit.log_refusal(&shape, &problem);
         let account = form.field("account").unwrap_or_default();
         let account = match LastingSecret::read(account) {
-            lasting::Form::Otherwise => account,
+            lasting::Form::Otherwise if account.len() <= LONGEST_SHOWN => account,
+            lasting::Form::Otherwise => "",
             // In the wrong place, where everybody would read it.
             lasting::Form::Mistyped | lasting::Form::Lasting(_) => "",
         };
@@ -230,6 +234,13 @@ impl Desk<'_, '_> {
             denied => Problem::Denied(denied),
         })?;
         let account = identity.account.ok_or(Problem::WrongPassword(None))?;
+        match identity.kind {
+            Kind::Account => {}
+            Kind::Service => {
+                let told = "a service has no pages; whoever manages it makes its secrets";
+                return Err(Problem::Refused(told.to_owned()));
+            }
+        }
         // One that could make others would have no end.
         if identity.by.as_ref().is_some_and(|by| by.method == Method::OldPassword) {
             return Err(Problem::Refused("this is a docker password; sign in at your provider".to_owned()));

@@ -83,7 +83,7 @@ async fn a_token_of_the_second_in_which_its_secret_was_renewed_is_the_old_ones()
     assert_eq!(through(&bed, &old.token(), "192.0.2.1").await, LET_IN);
     let end = Some(Expires::In(Duration::from_secs(3600)));
     let owner = Some(bed.look_up("alice").await);
-    let renewed = bed.lasting().renew(&made.kept.id, owner, end, moment).await.unwrap();
+    let renewed = bed.lasting().renew(&made.kept.id, owner, (end, None), moment).await.unwrap();
     let new = bed.present("alice", renewed.secret.reveal(), ASK).await.ok().token();
     assert_eq!(through(&bed, &old.token(), "192.0.2.1").await, 401);
     assert_eq!(through(&bed, &new, "192.0.2.1").await, LET_IN);

@@ -15,7 +15,7 @@ async fn a_robot_and_a_person_who_were_signed_out_have_all_their_places() {
     }
     assert!(bed.lasting().ending(now() + days(100), now()).await.unwrap().is_empty(), "what is dead does not end soon");
     let one = bed.robot("ci", "web", "first").await.unwrap();
-    let two = bed.lasting().renew(&one.kept.id, None, named("").expires, now()).await.unwrap();
+    let two = bed.lasting().renew(&one.kept.id, None, (named("").expires, None), now()).await.unwrap();
     for made in [&one, &two] {
         bed.present("robot+ci", made.secret.reveal(), ASK).await.ok();
     }
