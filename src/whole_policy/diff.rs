@@ -44,7 +44,7 @@ struct Accounts {
 /// What could not be told.
 #[derive(Debug, Serialize)]
 struct Open {
-    why: &'static str,
+    why: String,
     old_rules: Vec<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     old_sources: Option<Vec<&'static str>>,
@@ -101,7 +101,7 @@ impl DiffTold {
         let open = |undecided: &Undecided| {
             let Places { rules: old_rules, sources: old_sources } = of(undecided, Side::Old, old);
             let Places { rules: new_rules, sources: new_sources } = of(undecided, Side::New, new);
-            Open { why: undecided.why, old_rules, old_sources, new_rules, new_sources }
+            Open { why: undecided.why.clone().into_owned(), old_rules, old_sources, new_rules, new_sources }
         };
         DiffTold {
             granted: rows(Shift::Granted),

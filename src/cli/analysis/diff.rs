@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ::policy::analysis::{self, Difference, Findings, Shift, Side, Undecided};
 
-use super::policies::{self, Only};
+use super::policies::{self, Both, Only};
 use super::{Refused, status, still};
 use crate::cli::explain::written_label;
 use crate::cli::given::{STANDARD_INPUT, place};
@@ -50,9 +50,10 @@ fn compare(arguments: &Arguments) -> Result<u8, Refused> {
     if [&arguments.old, &arguments.new].into_iter().all(|place| place.as_os_str() == STANDARD_INPUT) {
         return Err(Refused::CommandLine("standard input can be one of the two only".to_owned()));
     }
-    let (old, new) = policies::read_both(&arguments.old, &arguments.new)?;
+    let Both { old, new, undecided: unlisted } = policies::read_both(&arguments.old, &arguments.new)?;
     let narrow = arguments.only.within([&old, &new])?;
-    let found = analysis::diff(&old.world(), &new.world(), &narrow, &still(), &mut |_| {});
+    let mut found = analysis::diff(&old.world(), &new.world(), &narrow, &still(), &mut |_| {});
+    found.undecided.extend(unlisted);
     let Findings { differences, undecided } = &found;
     let told = Told { arguments, old: &old, new: &new };
     let counts = |shift| differences.iter().filter(|row| row.shift == shift).count();

@@ -3,6 +3,7 @@
 mod diff;
 mod minimise;
 mod policies;
+mod unlisted;
 mod who;
 
 use std::time::Duration;

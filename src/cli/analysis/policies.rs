@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-use ::policy::analysis::{Below, Narrow, Unlisted};
+use ::policy::analysis::{Below, Narrow, Undecided, Unlisted};
 use time::OffsetDateTime;
 
 use super::Refused;
+use super::unlisted::Strangers;
 use crate::authn::Account;
 use crate::backend::{Facts, Row};
 use crate::cli::explain::{Policy, Sources, moment};
@@ -59,27 +60,51 @@ pub(super) fn read(place: &Path) -> Result<WholePolicy, String> {
     open(given::load(place, Asks::Lists)?)
 }
 
-/// Reads two policies that are compared, which say of each other whether the same sections decide below their rules.
-pub(super) fn read_both(old: &Path, new: &Path) -> Result<(WholePolicy, WholePolicy), String> {
-    let read = |place| open_with_rows(given::load(place, Asks::Lists)?);
-    let ((old, old_rows), (mut new, new_rows)) = (read(old)?, read(new)?);
+/// Two policies that are compared.
+pub(super) struct Both {
+    pub(super) old: WholePolicy,
+    pub(super) new: WholePolicy,
+    /// What makes accounts that cannot be listed another matter in each, whatever the rules say.
+    pub(super) undecided: Vec<Undecided>,
+}
+
+/// Reads two policies that are compared, which say of each other whether the same sections decide below their rules, and whether the
+/// same let in accounts that cannot be listed.
+pub(super) fn read_both(old: &Path, new: &Path) -> Result<Both, String> {
+    let read = |place| open_with_settings(given::load(place, Asks::Lists)?);
+    let ((old, old_settings), (mut new, new_settings)) = (read(old)?, read(new)?);
     let is_same = |(one, other): (&Row, &Row)| one.kind.key == other.kind.key && one.settings.same(&*other.settings);
-    if old_rows.len() != new_rows.len() || !old_rows.iter().zip(&new_rows).all(is_same) {
+    let (old_rows, new_rows) = (&old_settings.below, &new_settings.below);
+    if old_rows.len() != new_rows.len() || !old_rows.iter().zip(new_rows).all(is_same) {
         new.below = match new.below {
             Below::Nothing => Below::Nothing,
             Below::SomebodyElse(number) => Below::SomebodyElse(number + 1),
         };
     }
-    Ok((old, new))
+    let undecided = match (old.unlisted, new.unlisted) {
+        (Unlisted::Nobody, Unlisted::Nobody) => Vec::new(),
+        (Unlisted::Anybody, Unlisted::Anybody | Unlisted::Nobody) | (Unlisted::Nobody, Unlisted::Anybody) => {
+            let all = old_settings.strangers.differences(&new_settings.strangers).into_iter();
+            all.map(|why| Undecided { why: why.into(), rules: Vec::new() }).collect()
+        }
+    };
+    Ok(Both { old, new, undecided })
 }
 
 /// The rules of a configuration, and whoever can be listed of those that it lets in.
 pub(super) fn open(config: Config) -> Result<WholePolicy, String> {
-    open_with_rows(config).map(|(policy, _)| policy)
+    open_with_settings(config).map(|(policy, _)| policy)
 }
 
-/// The same, with the sections that decide below the rules.
-fn open_with_rows(mut config: Config) -> Result<(WholePolicy, Vec<Row>), String> {
+/// What of a configuration cannot be looked into, and is compared by its settings alone.
+struct Settings {
+    /// The sections that decide below the rules.
+    below: Vec<Row>,
+    strangers: Strangers,
+}
+
+/// The same, with the settings of what cannot be looked into.
+fn open_with_settings(mut config: Config) -> Result<(WholePolicy, Settings), String> {
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut elsewhere = BTreeSet::new();
     for (section, facts) in config.backends.facts() {
@@ -90,6 +115,10 @@ fn open_with_rows(mut config: Config) -> Result<(WholePolicy, Vec<Row>), String>
         }
     }
     let listable = mongo::all_users(&config);
+    let is_unlisted = |key: &str| {
+        elsewhere.contains(key) && !listable.iter().any(|(section, accounts)| *section == key && accounts.is_some())
+    };
+    let strangers = Strangers::of(&config, is_unlisted);
     let door_services = config.door_services.clone();
     // What is not asked is not opened: a directory would be connected to, and its password may not be on this machine.
     let asked = given::listed(&config);
@@ -119,6 +148,8 @@ fn open_with_rows(mut config: Config) -> Result<(WholePolicy, Vec<Row>), String>
         false => Unlisted::Anybody,
     };
     let below = if policy.below.is_empty() { Below::Nothing } else { Below::SomebodyElse(0) };
+    let strangers = strangers.with_directory(policy.directory(), &listed)?;
     let (lists, services, now) = (policy.lists().collect(), policy.services.clone(), policy.now);
-    Ok((WholePolicy { lists, listed, unlisted, services, door_services, below, now }, policy.below))
+    let whole = WholePolicy { lists, listed, unlisted, services, door_services, below, now };
+    Ok((whole, Settings { below: policy.below, strangers }))
 }

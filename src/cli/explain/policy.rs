@@ -212,6 +212,11 @@ impl Policy {
         all.iter().map(|robot| robot_account(&robot.name).map_err(|wrong| wrong.to_string())).collect()
     }
 
+    /// The directory, where there is one.
+    pub(in crate::cli) fn directory(&self) -> Option<&Directory> {
+        self.access.directory().map(|directory| &**directory)
+    }
+
     /// The services of the directory, which log in with secrets of their own.
     pub(in crate::cli) fn services_of_directory(&self) -> Result<Vec<Identity>, String> {
         self.access.services().map_err(|denied| unanswered(denied, ""))

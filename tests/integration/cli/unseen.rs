@@ -200,3 +200,78 @@ async fn registries_that_the_records_declare_are_served() {
     let told = who("third");
     assert!(told.code != 2 && told.code != 1, "{}{}", told.out, told.err);
 }
+
+/// What accounts that cannot be listed are is not known; that it may have changed is.
+#[test]
+fn a_change_of_who_cannot_be_listed_is_never_passed_over() {
+    let ldap = |more: &str| {
+        format!(
+            "ldap_auth: {{addr: \"127.0.0.1:9\", filter: \"(uid=${{account}})\", bind_dn: x, bind_password_file: none.txt, {more}}}\n"
+        )
+    };
+    let usual = ldap("base: \"dc=x\", labels: {group: {attribute: z}}");
+    let directory = |from: &str, privileges: &str, published: &str, more: &str| {
+        format!(
+            "{usual}directory:\n  {from}\n  groups: {{dev: {{id: 10, privileges: [{privileges}]}}, ops: {{id: 20}}}}\n{more}\
+             registries:\n  registry: {{url: \"http://127.0.0.1:9\", publications: [{published}]}}\nstandard_rules: opensvc\n"
+        )
+    };
+    let named = |more: &str| {
+        let users = format!("  users:\n    alice: {{id: 1, groups: [{more}]}}\n    zoe: {{id: 2, groups: [ops]}}\n");
+        directory("groups_from: group", "puller", "dev", &users)
+    };
+    let told = |old: &str, new: &str| {
+        let ((_one, old), (_other, new)) = (
+            policy(", services: [registry]", &format!("{old}{REFUSES}")),
+            policy(", services: [registry]", &format!("{new}{REFUSES}")),
+        );
+        let told = run(["diff", &old, &new, "--json"]);
+        (told.code, undecided(&told.out))
+    };
+    let by = |section: &str| (4, vec![format!("who logs in by {section}, and with which labels, may have changed")]);
+    let given = (
+        4,
+        vec![
+            "the labels that directory and registries give to accounts that cannot be listed may have changed"
+                .to_owned(),
+        ],
+    );
+    let alike = (0, Vec::new());
+    let program = format!("{usual}ext_auth: {{command: /bin/true}}\n");
+    for (old, new, wanted) in [
+        (&usual, &usual, &alike),
+        (&usual, &ldap("base: \"dc=y\", labels: {group: {attribute: z}}"), &by("ldap_auth")),
+        (&usual, &ldap("base: \"dc=x\", labels: {group: {attribute: y}}"), &by("ldap_auth")),
+        (&usual, &ldap("base: \"dc=x\""), &by("ldap_auth")),
+        (&usual, &program, &by("ext_auth")),
+        (&program, &usual, &by("ext_auth")),
+        (&program, &program.replace("true", "false"), &by("ext_auth")),
+    ] {
+        assert_eq!(&told(old, new), wanted, "{old}{new}");
+    }
+    let jobs = |owner: u32| {
+        format!(
+            "workload:\n  - {{issuer: \"https://a.example\", audiences: [registry.example.org], keys: discovery, \
+             require: {{owner: \"{owner}\"}}, account: \"job:${{claim:repository}}\"}}\n"
+        )
+    };
+    assert_eq!(told(&jobs(1), &jobs(1)), alike);
+    assert_eq!(told(&jobs(1), &jobs(2)), by("workload"));
+    let base = directory("groups_from: group", "puller", "dev", "");
+    for (new, wanted) in [
+        (&base, &alike),
+        (&directory("groups_from: group", "puller, pusher", "dev", ""), &given),
+        (&directory("groups_from: team", "puller", "dev", ""), &given),
+        (&directory("groups_from: group", "puller", "dev, ops", ""), &given),
+        // Where a registry is makes no difference to what anybody may do.
+        (&base.replace("127.0.0.1:9\", publications", "127.0.0.1:10\", publications"), &alike),
+    ] {
+        assert_eq!(&told(&base, new), wanted, "{new}");
+    }
+    // Without a label for groups, whoever is no user of the directory gets nothing of it.
+    let nobody = |privileges: &str| directory("users: {}", privileges, "dev", "");
+    assert_eq!(told(&nobody("puller"), &nobody("pusher")), alike);
+    // An account that is listed is compared as it is, and another user of the directory may come in by the section.
+    assert!(told(&named(""), &named("dev")).1.iter().all(|why| *why != given.1[0]));
+    assert!(told(&named(""), &named("").replace("groups: [ops]", "groups: [dev]")).1.contains(&given.1[0]));
+}

@@ -7,6 +7,7 @@ mod profile;
 mod questions;
 mod search;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,7 +83,7 @@ pub struct Difference {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Undecided {
     /// Why.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
     /// The rules that stand in the way.
     pub rules: Vec<(Side, usize)>,
 }
@@ -176,7 +177,9 @@ impl<'w, 'p> Work<'w, 'p> {
         let undecided = self.undecided.into_iter();
         Findings {
             differences: differences.collect(),
-            undecided: undecided.map(|(why, rules)| Undecided { why, rules: rules.into_iter().collect() }).collect(),
+            undecided: undecided
+                .map(|(why, rules)| Undecided { why: why.into(), rules: rules.into_iter().collect() })
+                .collect(),
         }
     }
 

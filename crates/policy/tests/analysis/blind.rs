@@ -24,7 +24,7 @@ fn another_one_below_is_undecided_and_the_same_one_is_alike() {
     let (nobody, one, other) = (Below::Nothing, Below::SomebodyElse(0), Below::SomebodyElse(1));
     for (old, new) in [(nobody, one), (one, nobody), (one, other)] {
         let findings = found(&with(&list, old), &with(&list, new));
-        let why: Vec<&str> = findings.undecided.iter().map(|open| open.why).collect();
+        let why: Vec<&str> = findings.undecided.iter().map(|open| &*open.why).collect();
         assert_eq!((told(&findings).len(), why), (0, vec![BELOW]), "{old:?} {new:?}");
         // What rules decide is told all the same.
         let findings = found(&with(&list, old), &with(&pushed, new));
@@ -41,7 +41,7 @@ fn another_one_below_is_undecided_and_the_same_one_is_alike() {
     // The same one is asked about other labels.
     let labelled = |team| World { below: one, ..world(&list, &[("alice", labels(&[("team", team)]))]) };
     let findings = found(&labelled("a"), &labelled("b"));
-    assert_eq!(findings.undecided.iter().map(|open| open.why).collect::<Vec<_>>(), [BELOW]);
+    assert_eq!(findings.undecided.iter().map(|open| &*open.why).collect::<Vec<_>>(), [BELOW]);
     assert!(found(&labelled("a"), &labelled("a")).undecided.is_empty());
 }
 
