@@ -402,25 +402,28 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
         ),
         ("{config: {ldap_auth: {bind_password: x}}}".to_owned(), "write bind_password_file: /secrets/NAME"),
         ("{config: {ldap_auth: {bind_password: 1234}}}".to_owned(), "write bind_password_file: /secrets/NAME"),
-        ("{config: {oidc_auth: {client_secret: x}}}".to_owned(), "config.oidc_auth.client_secret: a ConfigMap"),
+        (
+            "{config: {oidc_auth: {client_secret: x}}}".to_owned(),
+            "config.oidc_auth.client_secret: do not put a password",
+        ),
         ("{config: {oidc_auth: [{client_secret: x}]}}".to_owned(), "write client_secret_file: /secrets/NAME"),
         ("{config: {telemetry: {authorization: x}}}".to_owned(), "write authorization_file: /secrets/NAME"),
         ("{config: {acl_xorm: {conn_string: x}}}".to_owned(), "write conn_string_file: /secrets/NAME"),
         (
             "{config: {registries: {r: {events: {secret: x}}}}}".to_owned(),
-            "config.registries.r.events.secret: a ConfigMap",
+            "config.registries.r.events.secret: do not put a password",
         ),
         (
             "{config: {directory: {services: {a@b: {secrets: [x]}}}}}".to_owned(),
             "config.directory.services.a@b.secrets: do not put hashes into a ConfigMap",
         ),
-        ("{config: {http_auth: {headers: {X: y}}}}".to_owned(), "config.http_auth.headers.X: a ConfigMap"),
+        ("{config: {http_auth: {headers: {X: y}}}}".to_owned(), "config.http_auth.headers.X: do not put a header"),
         (
             "{config: {http_auth: {headers: {Authorization: \"Bearer y ${account}\"}}}}".to_owned(),
             "write {file: /secrets/NAME}",
         ),
-        ("{config: {http_auth: {url: \"https://u:p@h/\"}}}".to_owned(), "config.http_auth.url: a ConfigMap"),
-        ("{config: {http_auth: {url: \"https://h/?api_key=x\"}}}".to_owned(), "config.http_auth.url: a ConfigMap"),
+        ("{config: {http_auth: {url: \"https://u:p@h/\"}}}".to_owned(), "config.http_auth.url: do not put a login"),
+        ("{config: {http_auth: {url: \"https://h/?api_key=x\"}}}".to_owned(), "config.http_auth.url: do not put a key"),
         (
             "{config: {mongo_auth: {dial_info: {uri: \"mongodb://u:p@h/\"}}}}".to_owned(),
             "config.mongo_auth.dial_info.uri: do not put a login into a ConfigMap",
@@ -438,7 +441,7 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
         ("{serviceMonitor: {enabled: true}}".to_owned(), "networkPolicy.metricsFrom: name the pods of Prometheus"),
         (
             "{config: {gateway: {upstreams: [{password: x}]}}}".to_owned(),
-            "config.gateway.upstreams[0].password: a ConfigMap",
+            "config.gateway.upstreams[0].password: do not put a password",
         ),
         ("{ingress: {enabled: true}}".to_owned(), "ingress.hosts: name the host"),
     ];
