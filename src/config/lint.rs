@@ -66,6 +66,7 @@ impl Config {
         ];
         Surroundings {
             facts: self.backends.facts().chain(workloads).collect(),
+            directory: self.directory.as_ref(),
             services: &self.token.services,
             hosts: upstreams.filter_map(|upstream| upstream.host.as_deref()).collect(),
             doors: challenges.into_iter().flatten().fold(Doors::None, |doors, challenge| match (doors, challenge) {

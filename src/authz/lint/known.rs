@@ -9,6 +9,8 @@ use policy::scope::{OUR_SERVICE, OURS};
 use settings::spelling::nearest;
 
 use crate::backend::{Facts, Names};
+use crate::directory::entry::is_service;
+use crate::directory::{self, Label};
 
 /// So many times something similar is looked for; what is said without it is as true.
 const MOST_GUESSES: usize = 50;
@@ -28,11 +30,17 @@ pub(super) fn is_refusal(rule: &Rule) -> bool {
 /// What the file knows, and whether anybody else knows more.
 pub(super) struct Known<'c> {
     accounts: BTreeSet<&'c str>,
+    /// The directory's users, who come in by another section, or not at all.
+    members: BTreeSet<&'c str>,
     /// The values that users have, by label.
     labels: HashMap<&'c str, BTreeSet<&'c str>>,
     pub(super) anonymous: bool,
     /// Whether accounts and their labels can come from elsewhere too.
     elsewhere: bool,
+    /// Whether the records may have services that the file does not.
+    services_elsewhere: bool,
+    /// Whether the directory gives labels, whose values follow from much besides what users have.
+    directory_labels: bool,
     /// The section where nobody makes sure whose name a login has.
     pub(super) unchecked: Option<&'static str>,
     services: &'c [String],
@@ -42,12 +50,19 @@ pub(super) struct Known<'c> {
 }
 
 impl<'c> Known<'c> {
-    pub(super) fn new(facts: Vec<(&'static str, Facts<'c>)>, services: &'c [String]) -> Known<'c> {
+    pub(super) fn new(
+        facts: Vec<(&'static str, Facts<'c>)>,
+        directory: Option<&'c directory::Settings>,
+        services: &'c [String],
+    ) -> Known<'c> {
         let mut known = Known {
             accounts: BTreeSet::new(),
+            members: BTreeSet::new(),
             labels: HashMap::new(),
             anonymous: false,
             elsewhere: false,
+            services_elsewhere: directory.is_some_and(|directory| directory.store.is_some()),
+            directory_labels: directory.is_some(),
             unchecked: None,
             services,
             said: HashSet::new(),
@@ -63,6 +78,11 @@ impl<'c> Known<'c> {
                 }
                 Facts::Rules | Facts::RulesElsewhere | Facts::Decisions => {}
             }
+        }
+        if let Some(directory) = directory {
+            // They log in by themselves.
+            known.accounts.extend(directory.entries.services.iter().map(|service| service.name.as_str()));
+            known.members.extend(directory.entries.users.iter().map(|user| user.name.as_str()));
         }
         known
     }
@@ -84,7 +104,11 @@ impl<'c> Known<'c> {
 
     /// Whether somebody has, or could have, this label.
     pub(super) fn has_label(&self, label: &str) -> bool {
-        self.elsewhere || self.labels.contains_key(label)
+        self.elsewhere || self.labels.contains_key(label) || self.is_of_directory(label)
+    }
+
+    fn is_of_directory(&self, label: &str) -> bool {
+        self.directory_labels && Label::ALL.iter().any(|own| own.as_str() == label)
     }
 
     /// Warns of what the rule names and nobody has.
@@ -136,7 +160,7 @@ impl<'c> Known<'c> {
         if one_is_known || (several && plain) {
             return Some(format!("\"{account}\" is taken as one account; {}", each_or(account)));
         }
-        if self.elsewhere || self.accounts.is_empty() {
+        if self.elsewhere || self.accounts.is_empty() || (self.services_elsewhere && is_service(account)) {
             return None;
         }
         if account == "anonymous" {
@@ -148,11 +172,16 @@ impl<'c> Known<'c> {
         if is_refusal && meant.is_empty() {
             return None;
         }
+        if self.members.contains(account) {
+            return Some(format!(
+                "the directory has \"{account}\", but no section lets them in, so the rule never matches{meant}"
+            ));
+        }
         Some(format!("no user of this file is called \"{account}\", so the rule never matches{meant}"))
     }
 
     fn of_label(&mut self, label: &str, value: &str) -> Option<String> {
-        let values = self.labels.get(label).filter(|_| !self.elsewhere)?;
+        let values = self.labels.get(label).filter(|_| !self.elsewhere && !self.is_of_directory(label))?;
         if values.contains(value) {
             return None;
         }

@@ -23,6 +23,7 @@ pub use reference::Doors;
 use super::rules::Rules;
 use crate::backend::Facts;
 use crate::clock;
+use crate::directory;
 use actions::lint_actions;
 use covering::{Covering, covers};
 use hosts::Hosts;
@@ -33,6 +34,8 @@ use reference::{ByDigest, grants_pull, lint_reference};
 pub struct Surroundings<'c> {
     /// What each backend tells, with its section.
     pub facts: Vec<(&'static str, Facts<'c>)>,
+    /// Who is in the directory, if there is one.
+    pub directory: Option<&'c directory::Settings>,
     /// The audiences of tokens.
     pub services: &'c [String],
     /// The host names of the gateway's upstreams.
@@ -125,9 +128,9 @@ impl<'c> Each<'c> {
         let mut all = rules.clone().into_iter();
         let names_with_slashes =
             all.any(|rule| rule.pattern(Field::Name).is_some_and(|pattern| pattern.text() == "*/*"));
-        let Surroundings { facts, services, hosts, doors, own_actions } = surroundings;
+        let Surroundings { facts, directory, services, hosts, doors, own_actions } = surroundings;
         Each {
-            known: Known::new(facts, services),
+            known: Known::new(facts, directory, services),
             hosts: Hosts::new(services, hosts, rules),
             doors,
             names_with_slashes,

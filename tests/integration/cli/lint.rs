@@ -146,6 +146,34 @@ fn what_is_legitimate_is_not_pointed_out() {
     assert_eq!(config.lint().len(), 1);
 }
 
+/// The directory gives labels that no user of the file has, and its services log in by themselves.
+#[test]
+fn what_the_directory_knows_is_not_pointed_out() {
+    let of = |more: &str| {
+        format!(
+            "directory:\n  apps: {{web: {{id: 1}}}}\n  services: {{\"web@n1\": {{app: web}}}}\n  users: {{zoe: {{id: 2}}}}\n{more}"
+        )
+    };
+    let records = of("records: {sqlite: none.db}\napi: {listen: main}\n");
+    let services = rule("account: \"web@n1\"", "[pull]");
+    for label in dockwarden::directory::Label::ALL {
+        let name = label.as_str();
+        let labels = rule(&format!("labels: {{{name}: ops}}"), "[pull]")
+            + &rule(&format!("name: \"${{labels:{name}}}/x\""), "[push, pull]");
+        assert_eq!(said(&labels, &of("")), Vec::<String>::new(), "{name}");
+        assert_ne!(said(&labels, ""), Vec::<String>::new(), "{name}");
+    }
+    assert_eq!(said(&services, &of("")), Vec::<String>::new());
+    assert_eq!(said(&services, "").len(), 1);
+    // A user of the directory still needs a way in.
+    let told = said(&rule("account: zoe", "[pull]"), &of(""));
+    assert!(told.len() == 1 && told[0].contains("no section lets them in"), "{told:?}");
+    // The records may have more services, and no more people.
+    assert_eq!(said(&rule("account: \"web@n2\"", "[pull]"), &of("")).len(), 1);
+    assert_eq!(said(&rule("account: \"web@n2\"", "[pull]"), &records), Vec::<String>::new());
+    assert_eq!(said(&rule("account: boob", "[pull]"), &records).len(), 1);
+}
+
 /// Every file that people begin from; the documents have their own test.
 #[test]
 fn no_example_of_ours_is_pointed_out() {
