@@ -159,8 +159,6 @@ fn committed(place: &str, asks: Asks) -> Result<Config, String> {
             if done.status.success() { Ok(done.stdout) } else { Err(tell(&said(&done.stderr))) }
         })
     };
-    // It says why there is no such file, which the next command does not.
-    git(&["cat-file", "-e", &named], "")?;
     let found = git(&["cat-file", "--batch-check", "--follow-symlinks"], &format!("{named}\n"))?;
     let found = String::from_utf8_lossy(&found);
     let file_at = match found.split_whitespace().collect::<Vec<_>>().as_slice() {
@@ -168,9 +166,13 @@ fn committed(place: &str, asks: Asks) -> Result<Config, String> {
         // It would be shown as the names that are in it.
         [_, "tree", _] => return Err(tell("it is a folder, and a file is wanted")),
         ["symlink", ..] => return Err(tell("it is a symbolic link that leads out of the repository")),
-        ["dangling" | "notdir", ..] => return Err(tell("it is a symbolic link to what this revision does not have")),
+        ["dangling", ..] => return Err(tell("a symbolic link leads to what this revision does not have")),
         ["loop", ..] => return Err(tell("it is a symbolic link that leads back to itself")),
-        _ => return Err(tell("it is not a file")),
+        _ => {
+            // This says why there is no such file, which the command above does not; but takes no link for a folder.
+            git(&["cat-file", "-e", &named], "")?;
+            return Err(tell("it is not a file"));
+        }
     };
     let text = text::decode(git(&["cat-file", "blob", file_at], "")?);
     let text = text.map_err(|wrong| format!("{}: {wrong}", printable(place)))?;

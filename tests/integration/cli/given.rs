@@ -125,21 +125,30 @@ fn a_link_in_a_revision_is_followed_as_far_as_the_revision_goes() {
         ("none.yml", "dangling.yml"),
         ("loop.yml", "loop.yml"),
         ("sub", "folder.yml"),
+        ("sub", "linked"),
     ] {
         symlink(target, folder.join(link)).unwrap();
     }
     commit(&folder);
-    for link in ["git:HEAD:link.yml", "git:HEAD:sub/link.yml", "git:HEAD:./link.yml"] {
+    for link in ["git:HEAD:link.yml", "git:HEAD:sub/link.yml", "git:HEAD:./link.yml", "git:HEAD:linked/link.yml"] {
         let told = in_folder(&folder, &["diff", link, "config.yml"], "");
         assert_eq!((told.code, &*told.out), (0, "both decide everything alike\n"), "{link}: {}", told.err);
     }
     for (link, why) in [
         ("out", "it is a symbolic link that leads out of the repository"),
-        ("dangling", "it is a symbolic link to what this revision does not have"),
+        ("dangling", "a symbolic link leads to what this revision does not have"),
         ("loop", "it is a symbolic link that leads back to itself"),
         ("folder", "it is a folder, and a file is wanted"),
     ] {
         let told = in_folder(&folder, &["diff", &format!("git:HEAD:{link}.yml"), "config.yml"], "");
         assert!(told.code == 1 && told.err.contains(why), "{link}: {}{}", told.out, told.err);
     }
+    // What is nowhere is told in the words of git.
+    for (path, why) in [("none", "'none.yml'"), ("config.yml/none", "'config.yml/none.yml'")] {
+        let told = in_folder(&folder, &["diff", &format!("git:HEAD:{path}.yml"), "config.yml"], "");
+        let why = format!("path {why} does not exist in 'HEAD'");
+        assert!(told.code == 1 && told.err.contains(&why), "{path}: {}{}", told.out, told.err);
+    }
+    let told = in_folder(&folder, &["diff", "git:HEAD:linked/none.yml", "config.yml"], "");
+    assert!(told.code == 1 && told.err.contains("a symbolic link leads to what"), "{}{}", told.out, told.err);
 }
