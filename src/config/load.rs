@@ -32,7 +32,7 @@ impl Read {
 }
 
 impl Config {
-    /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`]).
+    /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`](super::ENVIRONMENT_PREFIX)).
     ///
     /// # Errors
     /// Everything that is wrong, each with its place.
