@@ -204,15 +204,16 @@ impl Bed {
     fn end_sweep(&self) -> i64 {
         self.until("the end of the sweep", || {
             self.dockwarden.process.signal(Signal::Stop);
-            let sweep = self.runtime.block_on(self.catalogue().status(self.service)).unwrap().unwrap().sweep;
-            let found = match sweep.ended {
-                Some(_) => Some(sweep.found),
+            // Stopped where it writes, the server keeps the records from everybody: then it goes on for a moment.
+            let status = self.runtime.block_on(self.catalogue().status(self.service)).ok().map(Option::unwrap);
+            let found = status.and_then(|status| match status.sweep.ended {
+                Some(_) => Some(status.sweep.found),
                 None => match self.sweep() {
                     Ok(Swept::Complete(found)) => Some(found),
                     // The server is at it, or at the records.
                     Ok(Swept::Elsewhere) | Err(_) => None,
                 },
-            };
+            });
             self.dockwarden.process.signal(Signal::Continue);
             found
         })
