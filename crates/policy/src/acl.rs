@@ -26,6 +26,12 @@ impl Acl {
         &self.rules
     }
 
+    /// The rules that could match a question, in order, each with its position.
+    fn candidates(&self, question: &Question<'_>) -> impl Iterator<Item = (usize, &Rule)> {
+        let candidates = self.index.candidates(Some(question.account), Some(question.resource.name()));
+        candidates.into_iter().filter_map(|index| Some((index, self.rules.get(index)?)))
+    }
+
     /// Decides a question within a budget of work: the first rule that matches does, even if it grants none of the requested
     /// actions.
     ///
@@ -33,8 +39,7 @@ impl Acl {
     /// As [`Rule::check`].
     pub fn decide(&self, question: &Question<'_>, budget: &mut Budget) -> Result<Answer, TooComplex> {
         let mut until = None;
-        for index in self.index.candidates(Some(question.account), Some(question.resource.name())) {
-            let Some(rule) = self.rules.get(index) else { continue };
+        for (index, rule) in self.candidates(question) {
             let (begins, ends) = rule.window();
             if ends.is_some_and(|end| question.now >= end) {
                 continue;
@@ -67,9 +72,7 @@ impl Acl {
         question: &Question<'_>,
         budget: &mut Budget,
     ) -> Result<Option<usize>, TooComplex> {
-        let candidates = self.index.candidates(Some(question.account), Some(question.resource.name()));
-        for index in candidates.into_iter().take_while(|index| *index < number) {
-            let Some(rule) = self.rules.get(index) else { continue };
+        for (index, rule) in self.candidates(question).take_while(|(index, _)| *index < number) {
             match rule.check(question, budget)? {
                 RuleMatch::Fails(_) => {}
                 RuleMatch::Matches => return Ok(Some(index)),
@@ -84,8 +87,7 @@ impl Acl {
     /// # Errors
     /// As [`Acl::decide`].
     pub fn hangs_on_time(&self, question: &Question<'_>, budget: &mut Budget) -> Result<TimeDependence, TooComplex> {
-        for index in self.index.candidates(Some(question.account), Some(question.resource.name())) {
-            let Some(rule) = self.rules.get(index) else { continue };
+        for (index, rule) in self.candidates(question) {
             match (rule.check_match(question, budget)?, rule.window()) {
                 (RuleMatch::Fails(_), _) => {}
                 (RuleMatch::Matches, (None, None)) => return Ok(TimeDependence::DecidedAlways),
