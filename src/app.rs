@@ -21,7 +21,9 @@ use crate::catalogue::Catalogue;
 use crate::client_address::{AddressSource, Peer};
 use crate::client_network::ClientNetwork;
 use crate::clock;
-use crate::config::{Api, Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, Server, ServicesFrom, Tls};
+use crate::config::{
+    Api, Config, ForwardAuth, Hsts, Invalid, Pair, Problem, Secrets, SecretsOf, Server, ServicesFrom, Tls,
+};
 use crate::connections::Origin;
 use crate::decisions::Decisions;
 use crate::descriptors::transfers_at_once;
@@ -335,24 +337,8 @@ impl Source {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn load(&self, keys: Secrets) -> Result<Config, Invalid> {
-        Config::load(&self.file, self.variables.iter().cloned(), keys)
-    }
-
-    /// Reads the configuration for who asks its backends and signs nothing.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn load_backends(&self) -> Result<Config, Invalid> {
-        Config::load_backends(&self.file, self.variables.iter().cloned())
-    }
-
-    /// Reads the configuration for who asks these sections of it alone.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn load_asked(&self, asked: &BTreeSet<&'static str>) -> Result<Config, Invalid> {
-        Config::load_asked(&self.file, self.variables.iter().cloned(), asked)
+    pub fn load(&self, secrets: impl Into<SecretsOf>) -> Result<Config, Invalid> {
+        Config::load(&self.file, self.variables.iter().cloned(), secrets)
     }
 
     /// Reads the configuration, after making the signing key where the file asks for that and there is none.

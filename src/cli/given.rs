@@ -12,7 +12,7 @@ use settings::text;
 use super::mongo;
 use crate::authn::htpasswd;
 use crate::backend::{Facts, Row};
-use crate::config::{Config, Secrets};
+use crate::config::{Config, Secrets, SecretsOf};
 use crate::records;
 use crate::shown::printable;
 
@@ -74,13 +74,13 @@ pub(super) fn load_text(file: &Path, text: &str, told: &Path, asks: Asks) -> Res
     let loaded = Config::read(file, text, variables(), Secrets::Skip).and_then(|config| {
         let asked = match asks {
             Asks::Accounts if config.backends.facts().any(|(_, facts)| is_elsewhere(&facts)) => {
-                return Config::read_backends(file, text, variables());
+                return Config::read(file, text, variables(), SecretsOf::backends());
             }
             Asks::Accounts => keeps_members(&config).then_some(records::NAME).into_iter().collect(),
             Asks::Lists => listed(&config),
         };
         // What is only in the file needs nobody's password.
-        if asked.is_empty() { Ok(config) } else { Config::read_asked(file, text, variables(), &asked) }
+        if asked.is_empty() { Ok(config) } else { Config::read(file, text, variables(), SecretsOf::sections(asked)) }
     });
     loaded.map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|problem| problem.in_file(told)).collect();

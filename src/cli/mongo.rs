@@ -9,7 +9,7 @@ use super::complain;
 use crate::authn::mongo::accounts::Accounts;
 use crate::authz::mongo::book::RuleBook;
 use crate::backend::{Purpose, Row};
-use crate::config::Config;
+use crate::config::{Config, SecretsOf};
 use crate::mongo::{NotChanged, Run};
 use crate::shown::printable;
 use crate::{authn, authz};
@@ -19,7 +19,7 @@ const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
 
 /// Reads the configuration for a command that asks its backends.
 pub(super) fn load(file: PathBuf) -> Result<Config, String> {
-    super::source(file).load_backends().map_err(|invalid| invalid.to_string())
+    super::source(file).load(SecretsOf::backends()).map_err(|invalid| invalid.to_string())
 }
 
 // Which file, and which of its sections.

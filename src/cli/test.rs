@@ -13,7 +13,7 @@ use crate::app::Source;
 use crate::authn::password::Passwords;
 use crate::authz::rules::{KIND as ACL, Rules};
 use crate::backend::{Backends, Facts, Purpose};
-use crate::config::{Config, Invalid, Secrets};
+use crate::config::{Config, Invalid, Secrets, SecretsOf};
 use crate::directory::{self, Directory};
 use crate::metrics::Metrics;
 use crate::policy_tests::{Coverage, CoveredRule, Failing, Summary, Test, Tests, junit, run, unusable};
@@ -132,7 +132,7 @@ pub(super) fn load(source: &Source, also: Option<&'static str>) -> Result<Config
     let config = source.load(Secrets::Skip)?;
     let mut asked = given::ruling(&config);
     asked.extend(also);
-    if asked.is_empty() { Ok(config) } else { source.load_asked(&asked) }
+    if asked.is_empty() { Ok(config) } else { source.load(SecretsOf::sections(asked)) }
 }
 
 fn all_tests(config: &Config, files: &[PathBuf]) -> Result<Tests, String> {

@@ -11,7 +11,7 @@ use super::{Config, Invalid, decode};
 
 /// Of which sections the files of secrets are read.
 #[derive(Clone, Debug)]
-pub(super) struct Read {
+pub struct SecretsOf {
     /// What signs tokens, and what the listener shows.
     pub(super) signing: Secrets,
     /// All others.
@@ -20,12 +20,26 @@ pub(super) struct Read {
     asked: BTreeSet<&'static str>,
 }
 
-impl Read {
-    fn all(secrets: Secrets) -> Read {
-        Read { signing: secrets, others: secrets, asked: BTreeSet::new() }
+/// All of them, or none.
+impl From<Secrets> for SecretsOf {
+    fn from(secrets: Secrets) -> SecretsOf {
+        SecretsOf { signing: secrets, others: secrets, asked: BTreeSet::new() }
+    }
+}
+
+impl SecretsOf {
+    /// For who asks the backends and signs nothing: their passwords, certificates and files are read, the keys of tokens and of the
+    /// listener are left alone.
+    pub fn backends() -> SecretsOf {
+        SecretsOf { others: Secrets::Read, ..Secrets::Skip.into() }
     }
 
-    /// Whether those of this section are.
+    /// For who asks these sections alone: of all others, files of secrets are left alone.
+    pub fn sections(asked: BTreeSet<&'static str>) -> SecretsOf {
+        SecretsOf { asked, ..Secrets::Skip.into() }
+    }
+
+    /// Whether those of this section are read.
     pub(super) fn of(&self, section: &str) -> Secrets {
         if self.asked.contains(section) { Secrets::Read } else { self.others }
     }
@@ -39,43 +53,11 @@ impl Config {
     pub fn load(
         file: &Path,
         variables: impl IntoIterator<Item = (String, String)>,
-        secrets: Secrets,
-    ) -> Result<Config, Invalid> {
-        Config::load_with(file, variables, Read::all(secrets))
-    }
-
-    /// The same for who asks the backends and signs nothing: their passwords, certificates and files are read, the keys of
-    /// tokens and of the listener are left alone.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn load_backends(
-        file: &Path,
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Config, Invalid> {
-        Config::load_with(file, variables, Read { others: Secrets::Read, ..Read::all(Secrets::Skip) })
-    }
-
-    /// The same for who asks these sections alone: of all others, files of secrets are left alone.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn load_asked(
-        file: &Path,
-        variables: impl IntoIterator<Item = (String, String)>,
-        asked: &BTreeSet<&'static str>,
-    ) -> Result<Config, Invalid> {
-        Config::load_with(file, variables, Read { asked: asked.clone(), ..Read::all(Secrets::Skip) })
-    }
-
-    fn load_with(
-        file: &Path,
-        variables: impl IntoIterator<Item = (String, String)>,
-        read: Read,
+        secrets: impl Into<SecretsOf>,
     ) -> Result<Config, Invalid> {
         let invalid = |problems| Invalid { file: file.to_owned(), problems };
         let text = read_document(file).map_err(|problem| invalid(vec![problem]))?;
-        Config::read_with(file, &text, variables, &read).map_err(invalid)
+        Config::read(file, &text, variables, secrets).map_err(invalid)
     }
 
     /// Reads a configuration from its text; `file` is where it came from, for messages and for reloading.
@@ -86,47 +68,14 @@ impl Config {
         file: &Path,
         text: &str,
         variables: impl IntoIterator<Item = (String, String)>,
-        secrets: Secrets,
+        secrets: impl Into<SecretsOf>,
     ) -> Result<Config, Vec<Problem>> {
-        Config::read_with(file, text, variables, &Read::all(secrets))
-    }
-
-    /// The same for who asks the backends and signs nothing, as [`Config::load_backends`].
-    ///
-    /// # Errors
-    /// As [`Config::read`].
-    pub fn read_backends(
-        file: &Path,
-        text: &str,
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Config, Vec<Problem>> {
-        Config::read_with(file, text, variables, &Read { others: Secrets::Read, ..Read::all(Secrets::Skip) })
-    }
-
-    /// The same for who asks these sections alone, as [`Config::load_asked`].
-    ///
-    /// # Errors
-    /// As [`Config::read`].
-    pub fn read_asked(
-        file: &Path,
-        text: &str,
-        variables: impl IntoIterator<Item = (String, String)>,
-        asked: &BTreeSet<&'static str>,
-    ) -> Result<Config, Vec<Problem>> {
-        Config::read_with(file, text, variables, &Read { asked: asked.clone(), ..Read::all(Secrets::Skip) })
-    }
-
-    fn read_with(
-        file: &Path,
-        text: &str,
-        variables: impl IntoIterator<Item = (String, String)>,
-        read: &Read,
-    ) -> Result<Config, Vec<Problem>> {
+        let secrets = secrets.into();
         let mut root = yaml::parse(text).map_err(|problem| vec![problem])?;
         let reading = Reading::default();
         override_with(&mut root, variables, &reading);
         reading.watch(file);
-        let config = decode(file, &reading.root(&root, read.others), read);
+        let config = decode(file, &reading.root(&root, secrets.others), &secrets);
         let Findings { problems, warnings, files } = reading.into_findings();
         match config {
             Some(config) if problems.is_empty() => Ok(Config { warnings, files, ..config }),

@@ -31,6 +31,7 @@ pub use api::Api;
 pub use env::well_spelled;
 pub use forward_auth::{Challenge, ForwardAuth, OriginalHeaders, ProtectedPath};
 pub use gateway::{AuthoritiesFile, Gateway, Upstream, Writes};
+pub use load::SecretsOf;
 pub use server::{Hsts, ListenAddress, Server, Tls};
 pub use settings::env::PREFIX as ENVIRONMENT_PREFIX;
 pub use settings::{Invalid, Problem, Secrets};
@@ -45,7 +46,6 @@ use crate::policy_tests::{self, Tests};
 use crate::registries::{self, Registries};
 use crate::telemetry;
 use crate::{authn, authz, directory, records, secrets, sign_in, workload};
-use load::Read;
 
 /// A configuration that can be served.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ pub fn read_server(file: &Path, variables: impl IntoIterator<Item = (String, Str
 }
 
 /// `signing` is about the keys of tokens and of the listener. Warnings and files are not in what is returned.
-fn decode(file: &Path, root: &Field<'_>, read: &Read) -> Option<Config> {
+fn decode(file: &Path, root: &Field<'_>, secrets: &SecretsOf) -> Option<Config> {
     let mut top = match root.value() {
         Value::Null => {
             root.problem("the file is empty; start from config.example.yml");
@@ -169,12 +169,12 @@ fn decode(file: &Path, root: &Field<'_>, read: &Read) -> Option<Config> {
         top.missing("server", "this section is missing; it needs at least: addr: \":5001\"");
     }
     let mut of_server = None;
-    let server = top.section("server").and_then(|section| server::read(section.with(read.signing), &mut of_server));
+    let server = top.section("server").and_then(|section| server::read(section.with(secrets.signing), &mut of_server));
     if !top.has("token") {
         let message = "this section is missing; it needs at least: issuer: \"…\", as in the registry's settings";
         top.missing("token", message);
     }
-    let token = top.section("token").and_then(|section| token::read(section.with(read.signing), of_server.as_ref()));
+    let token = top.section("token").and_then(|section| token::read(section.with(secrets.signing), of_server.as_ref()));
     let declared = top.field(registries::NAME).map(|field| registries::read(&field));
     let token = match (token, &declared) {
         // Who declares the registries need not name them once more.
@@ -189,7 +189,7 @@ fn decode(file: &Path, root: &Field<'_>, read: &Read) -> Option<Config> {
     let of_sign_ins = sign_in::KINDS.map(|kind| kind.key);
     let is_needed = KEPT_IN_RECORDS.iter().chain(&of_sign_ins).any(|key| top.has(key));
     let remembered = match top.section(records::NAME) {
-        Some(section) => records::read(section.with(read.of(records::NAME)), key),
+        Some(section) => records::read(section.with(secrets.of(records::NAME)), key),
         None if is_needed => key.map(records::Settings::usual),
         None => None,
     };
@@ -254,7 +254,7 @@ fn decode(file: &Path, root: &Field<'_>, read: &Read) -> Option<Config> {
     }
     let people = top.section(sign_in::NAME).and_then(sign_in::read);
     let rows = BACKENDS.iter().filter_map(|kind| {
-        let settings = (kind.read)(top.field(kind.key)?.with(read.of(kind.key)))?;
+        let settings = (kind.read)(top.field(kind.key)?.with(secrets.of(kind.key)))?;
         let settings = remembered.as_ref().and_then(|store| settings.kept_in(store)).unwrap_or(settings);
         let sealed = people.as_ref().and_then(|section| settings.sealed_with(&section.key));
         Some(Row { kind, settings: sealed.unwrap_or(settings) })
