@@ -48,7 +48,7 @@ use crate::app::{
 use crate::config::{Config, ENVIRONMENT_PREFIX, Secrets};
 use crate::management::MemberKind;
 use crate::mongo::Run;
-use crate::secret::lasting::{Form, LastingSecret};
+use crate::secret::lasting::LastingSecret;
 use crate::{server, watch};
 
 /// Nothing is wrong.
@@ -282,10 +282,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Whether an argument is a secret of ours.
 fn holds_lasting_secret(argument: &str) -> bool {
     let value = argument.rsplit('=').next().unwrap_or(argument);
-    match LastingSecret::read(value) {
-        Form::Lasting(_) | Form::Mistyped => true,
-        Form::Otherwise => false,
-    }
+    LastingSecret::read(value).is_ours()
 }
 
 /// Whether an argument is, or ends with, the hash of a password.

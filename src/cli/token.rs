@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::identity::{Account, LookUp};
 use crate::metrics::Metrics;
 use crate::records::{self, Limits, Owner, SecretId, Whose};
-use crate::secret::lasting::{Form, LastingSecret};
+use crate::secret::lasting::LastingSecret;
 use crate::secrets::{Expires, Lasting, LimitTexts, Made, New, NotMade, State, Told, Wanted, is_robots, robot_name};
 use crate::shown::printable;
 use crate::workload;
@@ -123,14 +123,12 @@ pub(super) struct Which {
 
 impl Which {
     fn id(&self) -> Result<SecretId, String> {
-        match LastingSecret::read(&self.id) {
-            Form::Lasting(_) | Form::Mistyped => Err(
-                "this is a secret itself, which others can read on a command line (ps): revoke it by its id, as token list \
-                 shows it"
-                    .to_owned(),
-            ),
-            Form::Otherwise => Ok(SecretId(self.id.as_str().into())),
+        if LastingSecret::read(&self.id).is_ours() {
+            return Err("this is a secret itself, which others can read on a command line (ps): revoke it by its id, as token list \
+                        shows it"
+                .to_owned());
         }
+        Ok(SecretId(self.id.as_str().into()))
     }
 }
 

@@ -68,10 +68,9 @@ pub(super) fn pair_of(encoded: &str) -> Option<(String, String)> {
 /// # Errors
 /// [`Malformed`].
 pub fn from_pair(account: &str, password: &str) -> Result<Credentials, Malformed> {
-    match LastingSecret::read(account) {
-        Form::Otherwise => {}
-        // In the wrong place: as an account it would stand in the log.
-        Form::Mistyped | Form::Lasting(_) => return Err(Malformed::NotAPair),
+    // In the wrong place: as an account it would stand in the log.
+    if LastingSecret::read(account).is_ours() {
+        return Err(Malformed::NotAPair);
     }
     // The names of some accounts have a colon in them (`account_prefix`), and who reads a pair cuts it at the first one. A secret has none:
     // what stands before its own is the rest of the name.

@@ -29,7 +29,7 @@ use crate::client_address::Peer;
 use crate::decision_log::{Asker, LoggedToken};
 use crate::metrics::Metrics;
 use crate::mint::Made;
-use crate::secret::lasting::{Form, LastingSecret};
+use crate::secret::lasting::LastingSecret;
 use crate::turns::Busy;
 
 /// The longest query of a request, in bytes. A hundred scopes take half of it.
@@ -276,10 +276,7 @@ impl Parameters {
     }
 
     fn refreshes_with_ours(&self) -> bool {
-        match self.refresh_token.as_deref().map(LastingSecret::read) {
-            Some(Form::Lasting(_) | Form::Mistyped) => true,
-            Some(Form::Otherwise) | None => false,
-        }
+        self.refresh_token.as_deref().is_some_and(|token| LastingSecret::read(token).is_ours())
     }
 
     /// Reads a query or a form, in which this parameter with this value asks for a refresh token.

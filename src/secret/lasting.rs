@@ -97,6 +97,16 @@ pub enum Form {
     Lasting(LastingSecret),
 }
 
+impl Form {
+    /// Whether it is a secret of ours, or was meant as one: then it is shown to nobody, wherever it was typed.
+    pub fn is_ours(&self) -> bool {
+        match self {
+            Form::Lasting(_) | Form::Mistyped => true,
+            Form::Otherwise => false,
+        }
+    }
+}
+
 impl LastingSecret {
     /// A new secret.
     ///

@@ -47,7 +47,7 @@ use crate::client_address::Peer;
 use crate::decision_log::{Asker, Door};
 use crate::identity::{Account, Identity};
 use crate::management::SERVICE;
-use crate::secret::lasting::{self, LastingSecret};
+use crate::secret::lasting::LastingSecret;
 use crate::secrets::Lasting;
 use crate::sign_in::{KINDS, Section};
 
@@ -323,10 +323,7 @@ impl Form {
     /// Whether it may be shown once more: each field stands there once, it is short, and a secret is in none, which would be read by whoever
     /// looks at the screen.
     fn comes_back(&self) -> bool {
-        let is_secret = |text: &str| match LastingSecret::read(text.trim()) {
-            lasting::Form::Otherwise => false,
-            lasting::Form::Mistyped | lasting::Form::Lasting(_) => true,
-        };
+        let is_secret = |text: &str| LastingSecret::read(text.trim()).is_ours();
         self.0.iter().map(|(_, text)| text.len()).sum::<usize>() <= MOST_SHOWN_AGAIN
             && !self.0.iter().any(|(name, text)| self.field(name).is_none() || is_secret(text))
     }

@@ -23,7 +23,7 @@ use crate::http::visit::Visit;
 use crate::identity::Kind;
 use crate::records::Presented;
 use crate::secret::Secret;
-use crate::secret::lasting::{self, LastingSecret};
+use crate::secret::lasting::LastingSecret;
 use crate::secrets::Lasting;
 
 /// How much longer than a sign-in lasts its end is remembered, by any replica's clock.
@@ -84,12 +84,9 @@ impl Desk<'_, '_> {
         }
         self.visit.log_refusal(&shape, &problem);
         let account = form.field("account").unwrap_or_default();
-        let account = match LastingSecret::read(account) {
-            lasting::Form::Otherwise if account.len() <= LONGEST_SHOWN => account,
-            lasting::Form::Otherwise => "",
-            // In the wrong place, where everybody would read it.
-            lasting::Form::Mistyped | lasting::Form::Lasting(_) => "",
-        };
+        // A secret stands there in the wrong place, where everybody would read it.
+        let comes_back = account.len() <= LONGEST_SHOWN && !LastingSecret::read(account).is_ours();
+        let account = if comes_back { account } else { "" };
         let mut response = self.sign_in_page(shape.status, (Some(&shape.message), account));
         if let Some(seconds) = shape.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
