@@ -36,13 +36,11 @@ impl Lasting {
     /// The records could not tell.
     pub async fn living_personal(
         &self,
-        (account, owner): (&Account, &Identity),
+        owner: &Identity,
         (after, count): (Option<&SecretId>, usize),
         now: OffsetDateTime,
     ) -> Result<Vec<Kept>, Failure> {
-        // As many as there may be, whoever they are of.
-        let page = (after, MOST_PERSONAL);
-        let mut living = self.within(self.store.living((account, SecretKind::Personal), page, now)).await?;
+        let mut living = self.of_name(owner, after, now).await?;
         living.retain(|kept| is_of(kept, owner));
         living.truncate(count);
         Ok(living)
@@ -52,18 +50,24 @@ impl Lasting {
     ///
     /// # Errors
     /// The records could not tell, or could not be changed.
-    pub(super) async fn end_others(
-        &self,
-        (account, owner): (&Account, &Identity),
-        now: OffsetDateTime,
-    ) -> Result<bool, NotMade> {
-        let page = (None, MOST_PERSONAL);
-        let mut living = self.within(self.store.living((account, SecretKind::Personal), page, now)).await?;
+    pub(super) async fn end_others(&self, owner: &Identity, now: OffsetDateTime) -> Result<bool, NotMade> {
+        let mut living = self.of_name(owner, None, now).await?;
         living.retain(|kept| !is_of(kept, owner));
         for kept in &living {
             self.revoke(&kept.id, now).await?;
         }
         Ok(!living.is_empty())
+    }
+
+    /// The personal secrets under an account's name that nothing has ended, whoever they are of. There are never more.
+    async fn of_name(
+        &self,
+        owner: &Identity,
+        after: Option<&SecretId>,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Kept>, Failure> {
+        let Some(account) = &owner.account else { return Ok(Vec::new()) };
+        self.within(self.store.living((account, SecretKind::Personal), (after, MOST_PERSONAL), now)).await
     }
 
     /// Ends a secret for good.

@@ -7,6 +7,7 @@ use policy::cut::Cut;
 use policy::pattern::LabelValues;
 use time::OffsetDateTime;
 
+use super::ending::is_of;
 use super::names::{free_name, is_robots, robot_account};
 use super::not_made::{LONGEST_NAME, MOST_LISTED, NotMade};
 use super::{Expires, Lasting};
@@ -15,7 +16,7 @@ use crate::random;
 use crate::records::{
     Added, Bound, Changed, Epoch, Kept, Limits, Owner, Robot, RobotName, Room, SecretId, SecretKind, Slot, Version,
 };
-use crate::secret::lasting::{Form, LastingSecret};
+use crate::secret::lasting::LastingSecret;
 
 /// The refresh tokens that an account may have; the longest unused goes for a new one. Build jobs log in all day.
 pub const MOST_REFRESH: u32 = 50;
@@ -215,9 +216,9 @@ impl Lasting {
             return Err(NotMade::Ended);
         }
         match (old.kind, &old.owner) {
-            (SecretKind::Personal, Owner::Account { account, bound }) => {
-                let (account_now, identity) = known(owner.unwrap_or(LookUp::Unknown), now)?;
-                if account_now != *account || bound_of(&identity) != Some(bound.clone()) {
+            (SecretKind::Personal, Owner::Account { .. }) => {
+                let (_, identity) = known(owner.unwrap_or(LookUp::Unknown), now)?;
+                if !is_of(&old, &identity) {
                     return Err(NotMade::Ended);
                 }
                 let secret = LastingSecret::draw(old.kind)?;
@@ -288,8 +289,7 @@ impl Lasting {
         let epoch = self.within(self.store.epoch(&account)).await?;
         let of = Owner::Account { account: account.clone(), bound };
         let mut made = self.add(of.clone(), epoch, draft.clone(), now).await;
-        if matches!(made, Err(NotMade::NameTaken | NotMade::TooMany)) && self.end_others((&account, owner), now).await?
-        {
+        if matches!(made, Err(NotMade::NameTaken | NotMade::TooMany)) && self.end_others(owner, now).await? {
             made = self.add(of, epoch, draft, now).await;
         }
         match (made, owner.kind) {
@@ -376,9 +376,8 @@ pub(super) fn check_as(name: &str, limits: &Limits) -> Result<(), NotMade> {
         return Err(NotMade::Name);
     }
     // Typed in the wrong place, it would be kept as it is, and listed.
-    match LastingSecret::read(name) {
-        Form::Otherwise => {}
-        Form::Lasting(_) | Form::Mistyped => return Err(NotMade::NamedBySecret),
+    if LastingSecret::read(name).is_ours() {
+        return Err(NotMade::NamedBySecret);
     }
     if limits.from.len() > MOST_LISTED || limits.services.len() > MOST_LISTED {
         return Err(NotMade::TooManyListed);

@@ -363,10 +363,9 @@ async fn check_14_who_can_only_be_asked_by_a_login_gets_none() {
 #[tokio::test]
 async fn the_secrets_of_who_had_the_name_before_are_not_listed_and_give_their_names_away() {
     let bed = Bed::with(&users(ALICE_HASH, ""));
-    let alice = Account::parse("alice").unwrap();
     let living = async || {
         let LookUp::Known(who) = bed.look_up("alice").await else { panic!("alice is known") };
-        let all = bed.lasting().living_personal((&alice, &who), (None, 100), now()).await.unwrap();
+        let all = bed.lasting().living_personal(&who, (None, 100), now()).await.unwrap();
         all.into_iter().map(|kept| kept.last4).collect::<Vec<_>>()
     };
     let old = bed.personal("alice", named("laptop")).await;

@@ -16,7 +16,7 @@ use super::sheet::{Cell, Link, day, fitting, minute};
 use super::{Desk, Form, cookie, cookie_name, set_cookie};
 use crate::app::Snapshot;
 use crate::http::api::id_from;
-use crate::identity::{Account, Identity, LookUp};
+use crate::identity::{Identity, LookUp};
 use crate::records::{Kept, Limits, SecretId, SecretKind};
 use crate::secrets::{DAY, Expires, New, NotMade, Settings, is_of, pull_only};
 use crate::shell::quoted;
@@ -134,7 +134,7 @@ impl Desk<'_, '_> {
             Some(sealed) => self.new_password(&account, sealed).await?,
             None => None,
         };
-        let (passwords, next) = self.passwords((&account, &who), after).await?;
+        let (passwords, next) = self.passwords(&who, after).await?;
         let frame = Frame { nav: self.nav_of(&who).await, here: "/account", ..Frame::of(self.prefix, Some(&account)) };
         let settings = self.lasting.settings();
         let typed = back.as_ref().and_then(|back| back.typed);
@@ -161,7 +161,7 @@ impl Desk<'_, '_> {
     /// The account's passwords that are good, behind an id, and where the next page of them is.
     async fn passwords(
         &self,
-        owner: (&Account, &Identity),
+        owner: &Identity,
         after: Option<&SecretId>,
     ) -> Result<(Vec<Row>, Option<String>), Problem> {
         // One more, to know whether there is a next page.
@@ -223,10 +223,8 @@ impl Desk<'_, '_> {
             limits: form.field("pull_only").map_or_else(Limits::default, |_| pull_only()),
             maker: Some(account.clone()),
         };
-        let was_sent = match form.field(ONCE) {
-            Some(once) => once::was_sent(self.visit, &self.lasting, ("make", once), self.now).await?,
-            None => false,
-        };
+        let once = ("make", form.field(ONCE));
+        let was_sent = once::was_sent(self.visit, &self.lasting, once, self.now).await?;
         // One that brought nothing the first time may be sent again as it is.
         let made = match self.lasting.make_personal(LookUp::Known(who.clone()), new, self.now).await {
             Err(NotMade::NameTaken) if was_sent => {

@@ -26,16 +26,17 @@ pub(super) fn fresh() -> Result<String, Problem> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Whether a form with this text was sent before, to any replica, within a day. From now on it was.
+/// Whether a form with this text was sent before, to any replica, within a day. From now on it was. Of one without a text, nobody knows.
 ///
 /// # Errors
 /// Nobody can tell.
 pub(super) async fn was_sent(
     visit: &Visit<'_>,
     lasting: &Lasting,
-    (what, once): (&str, &str),
+    (what, once): (&str, Option<&str>),
     now: OffsetDateTime,
 ) -> Result<bool, Problem> {
+    let Some(once) = once else { return Ok(false) };
     match use_up(visit, lasting, (what, once), time::Duration::DAY, now).await {
         Ok(()) => Ok(false),
         Err(Problem::Flow(_)) => Ok(true),

@@ -172,7 +172,7 @@ impl Room<'_> {
         let shows = self.could_with(&owner, TokenAction::Show).await?;
         let revokes = self.could_with(&owner, TokenAction::Revoke).await?;
         let living = match self.desk.access.look_up(&owner, self.visit.asker.address).await? {
-            LookUp::Known(who) => lasting.living_personal((&owner, &who), (None, SHOWN), self.desk.now).await,
+            LookUp::Known(who) => lasting.living_personal(&who, (None, SHOWN), self.desk.now).await,
             LookUp::Unknown | LookUp::OnlyByLogin => Ok(Vec::new()),
         };
         let living = living.map_err(|cause| Problem::Unavailable(cause.into()))?;
@@ -263,10 +263,8 @@ impl Room<'_> {
                     maker: Some(self.account.clone()),
                 };
                 let labels = self.labels()?;
-                let was_sent = match self.said(ONCE) {
-                    Some(once) => once::was_sent(self.visit, &desk.lasting, ("make", once), self.desk.now).await?,
-                    None => false,
-                };
+                let once = ("make", self.said(ONCE));
+                let was_sent = once::was_sent(self.visit, &desk.lasting, once, self.desk.now).await?;
                 let (made, owner, (by, whose)) = match (account, robot) {
                     (Some(account), _) => {
                         let owner = desk.look_up(&account).await?;
@@ -405,7 +403,7 @@ impl Room<'_> {
                 };
                 // Sent once more by a browser that goes back, it would end the secret that is still in use.
                 let missing = Problem::Field { field: ONCE, wanted: "send the form that the page has" };
-                let once = ("renew", self.said(ONCE).ok_or(missing)?);
+                let once = ("renew", Some(self.said(ONCE).ok_or(missing)?));
                 if once::was_sent(self.visit, &desk.lasting, once, self.desk.now).await? {
                     return Err(Problem::MadeAlready { what: "secret", mend: "renew it once more", list: None });
                 }
