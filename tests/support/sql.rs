@@ -277,6 +277,7 @@ fn launch(product: Product, directory: &Path, port: u16) -> Process {
                 "--innodb-buffer-pool-size=16M".to_owned(),
                 // Not waiting for the disk, but with what was written before it is killed.
                 "--innodb-flush-log-at-trx-commit=2".to_owned(),
+                "--debug-no-sync".to_owned(),
                 "--max-connections=200".to_owned(),
             ]);
             command
