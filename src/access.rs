@@ -6,6 +6,7 @@ mod decision;
 mod listing;
 mod logins;
 mod members;
+mod owners;
 mod presented;
 mod uses;
 

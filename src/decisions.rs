@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::client_network::ClientNetwork;
@@ -108,13 +109,16 @@ pub struct Failing {
     pub reason: &'static str,
     /// How many of those that are remembered.
     pub count: usize,
-    /// The last one.
-    pub last: Instant,
+    /// When the last one was.
+    pub last: OffsetDateTime,
 }
 
+/// One that is remembered: when it was by the monotonic clock, which orders them, and by the wall clock, as its line in the log says.
+type Remembered = (Instant, OffsetDateTime, Noted);
+
 struct Kept {
-    decided: VecDeque<(Instant, Noted)>,
-    refused: VecDeque<(Instant, Noted)>,
+    decided: VecDeque<Remembered>,
+    refused: VecDeque<Remembered>,
     /// By the number of the minute, the last one at the back.
     minutes: VecDeque<(u64, Minute)>,
 }
@@ -135,7 +139,8 @@ impl Default for Decisions {
 impl Decisions {
     /// Takes note of one.
     pub fn note(&self, kind: Kind, noted: Noted) {
-        let (at, noted) = (clock::now(), noted.cut());
+        #[expect(clippy::disallowed_methods, reason = "when people are told that it was")]
+        let (at, wall, noted) = (clock::now(), OffsetDateTime::now_utc(), noted.cut());
         let minute = self.minute(at);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let list = match kind {
@@ -145,7 +150,7 @@ impl Decisions {
         if list.len() == MOST {
             list.pop_front();
         }
-        list.push_back((at, noted));
+        list.push_back((at, wall, noted));
         match kept.minutes.back_mut() {
             // Another thread may have looked at the clock later, and come here first.
             Some((last, counts)) if *last >= minute => count(counts, kind),
@@ -161,32 +166,33 @@ impl Decisions {
     }
 
     /// The last ones, the newest first.
-    pub fn recent(&self, most: usize) -> Vec<(Instant, Noted)> {
+    pub fn recent(&self, most: usize) -> Vec<(OffsetDateTime, Noted)> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = |list: &VecDeque<(Instant, Noted)>| list.iter().rev().take(most).cloned().collect::<Vec<_>>();
+        let last = |list: &VecDeque<Remembered>| list.iter().rev().take(most).cloned().collect::<Vec<_>>();
         let mut all = last(&kept.decided);
         all.extend(last(&kept.refused));
         drop(kept);
-        all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        all.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
         all.truncate(most);
-        all
+        all.into_iter().map(|(_, wall, noted)| (wall, noted)).collect()
     }
 
     /// Those of an id, in the order in which they were decided; none where they are not remembered.
-    pub fn find(&self, id: &str) -> Vec<(Instant, Noted)> {
+    pub fn find(&self, id: &str) -> Vec<(OffsetDateTime, Noted)> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.decided.iter().chain(&kept.refused).filter(|(_, noted)| noted.id == id).cloned().collect()
+        let all = kept.decided.iter().chain(&kept.refused);
+        all.filter(|(.., noted)| noted.id == id).map(|(_, wall, noted)| (*wall, noted.clone())).collect()
     }
 
     /// The refusals that are remembered, by account, network and reason: those with the most first.
     pub fn failing(&self, most: usize) -> Vec<Failing> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut groups: BTreeMap<(&str, String, &'static str), (usize, Instant)> = BTreeMap::new();
-        for (at, noted) in &kept.refused {
+        let mut groups: BTreeMap<(&str, String, &'static str), (usize, OffsetDateTime)> = BTreeMap::new();
+        for (_, wall, noted) in &kept.refused {
             let network = ClientNetwork::of(noted.address).to_string();
             let key = (noted.account.as_str(), network, noted.reason.unwrap_or_default());
-            let (count, last) = groups.entry(key).or_insert((0, *at));
-            (*count, *last) = (count.saturating_add(1), *at);
+            let (count, last) = groups.entry(key).or_insert((0, *wall));
+            (*count, *last) = (count.saturating_add(1), *wall);
         }
         let failing = |((account, network, reason), (count, last)): ((&str, _, _), _)| Failing {
             account: account.to_owned(),

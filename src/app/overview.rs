@@ -105,8 +105,8 @@ pub struct Overview {
     pub rules: Vec<RulesAge>,
     /// The backends that remember an outage, and since when each is down.
     pub backends: Vec<(&'static str, Option<OffsetDateTime>)>,
-    /// Who is refused, by account, network and reason, with when they were last.
-    pub failing: Vec<(OffsetDateTime, Failing)>,
+    /// Who is refused, by account, network and reason.
+    pub failing: Vec<Failing>,
     /// The last decisions and refusals, the newest first.
     pub decisions: Vec<(OffsetDateTime, Noted)>,
     /// How many of each kind there were in each ten minutes of the last day, the last ones at the end.
@@ -181,14 +181,13 @@ impl App {
             known: age.map(|age| ago(age, now)),
             refused,
         };
-        let at_wall = |all: Vec<(Instant, Noted)>| all.into_iter().map(|(at, noted)| (wall(at, now), noted)).collect();
         Ok(Overview {
             generation: snapshot.generation,
             loaded: wall(snapshot.loaded, now),
             rules: rules.map(rules_age).collect(),
             backends: backends.collect(),
-            failing: self.decisions.failing(MOST).into_iter().map(|one| (wall(one.last, now), one)).collect(),
-            decisions: at_wall(self.decisions.recent(MOST_DECISIONS)),
+            failing: self.decisions.failing(MOST),
+            decisions: self.decisions.recent(MOST_DECISIONS),
             counts: counts(&self.decisions.minutes()),
             ending,
             more_secrets,
@@ -197,7 +196,7 @@ impl App {
     }
 
     /// What was decided under an id, in that order, as far as this process remembers it.
-    pub fn decided(&self, id: &str, now: OffsetDateTime) -> Vec<(OffsetDateTime, Noted)> {
-        self.decisions.find(id).into_iter().map(|(at, noted)| (wall(at, now), noted)).collect()
+    pub fn decided(&self, id: &str) -> Vec<(OffsetDateTime, Noted)> {
+        self.decisions.find(id)
     }
 }

@@ -267,12 +267,12 @@ async fn list(config: PathBuf, whose: &Whose, json: bool, now: OffsetDateTime) -
     // Who only looks makes no file.
     let has_records = !is_unmade(&config);
     let (mut all, mut after) = (Vec::new(), None);
-    let lasting = if has_records { Some(open(config).await?.lasting) } else { None };
-    while let Some(lasting) = &lasting {
+    let opened = if has_records { Some(open(config).await?) } else { None };
+    while let Some(Opened { lasting, access }) = &opened {
         let page = lasting.listed(whose, (after.as_ref(), PAGE), now).await.map_err(|failure| failure.to_string())?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.id.clone());
-        all.extend(page.iter().map(|(kept, state)| Told::of(kept, *state)));
+        all.extend(access.states(page, None).await.iter().map(|(kept, state)| Told::of(kept, *state)));
     }
     let text = match json {
         true => pretty(&json!({ "tokens": all }))?,
@@ -287,9 +287,10 @@ async fn show(which: Which, json: bool, now: OffsetDateTime) -> Result<u8, Strin
     if is_unmade(&config) {
         return Err(NotMade::Missing.to_string());
     }
-    let lasting = open(config).await?.lasting;
+    let Opened { lasting, access } = open(config).await?;
     let shown = lasting.shown(&id, now).await.map_err(|failure| failure.to_string())?;
-    let (kept, state) = shown.ok_or_else(|| NotMade::Missing.to_string())?;
+    let (kept, state) =
+        access.states(shown.into_iter().collect(), None).await.pop().ok_or_else(|| NotMade::Missing.to_string())?;
     let told = Told::of(&kept, state);
     let text = match json {
         true => pretty(&told)?,
@@ -329,7 +330,7 @@ pub(super) fn hand_out(made: &Made) -> u8 {
 fn line(told: &Told) -> String {
     let used = told.last_used.as_ref().map_or("never used".to_owned(), |used| format!("used {}", used.at));
     format!(
-        "{}  {:10} {:8} …{}  {}  \"{}\"  ends {}  {used}\n",
+        "{}  {:13} {:8} …{}  {}  \"{}\"  ends {}  {used}\n",
         told.id,
         told.state.as_str(),
         told.kind,

@@ -2,9 +2,9 @@
 
 use time::OffsetDateTime;
 
-use super::making::{MOST_PERSONAL, bound_of};
+use super::making::MOST_PERSONAL;
 use super::not_made::NotMade;
-use super::{Lasting, State};
+use super::{Dead, Lasting, State};
 use crate::identity::{Account, Identity};
 use crate::records::{Changed, Epoch, Failure, Kept, Owner, RobotName, SecretId, SecretKind, Slot, Whose};
 use crate::secret::lasting::{Form, LastingSecret};
@@ -180,10 +180,18 @@ impl Lasting {
 
 /// Whether a secret is of an account as it is now.
 pub fn is_of(kept: &Kept, owner: &Identity) -> bool {
-    match &kept.owner {
-        Owner::Account { account, bound } => {
-            owner.account.as_ref() == Some(account) && bound_of(owner).as_ref() == Some(bound)
-        }
-        Owner::Robot { .. } | Owner::Workload { .. } => false,
+    same_owner(&kept.owner, owner).is_ok()
+}
+
+/// The backend that knows the owner of an account's secret, if this is still who the secret was made for.
+///
+/// # Errors
+/// It is somebody else.
+pub(super) fn same_owner(owner: &Owner, now: &Identity) -> Result<&'static str, Dead> {
+    let Owner::Account { account, bound } = owner else { return Err(Dead::OwnerGone) };
+    match now.by.as_ref().map(|by| by.backend).filter(|by| *by == bound.backend) {
+        None => Err(Dead::OwnerGone),
+        Some(_) if now.account.as_ref() != Some(account) || now.mark != bound.mark => Err(Dead::OwnerChanged),
+        Some(by) => Ok(by),
     }
 }

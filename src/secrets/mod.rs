@@ -23,8 +23,9 @@ use policy::cut::Cut;
 use policy::pattern::LabelValues;
 use time::OffsetDateTime;
 
+use self::ending::same_owner;
 use crate::identity::{Account, AccountState, IdentifiedBy, Identity, LookUp, Method, Narrowing};
-use crate::records::{Bound, Failure, Found, Limits, NAME as RECORDS, Owner, Presented, Records, SecretHash, SecretId};
+use crate::records::{Failure, Found, Limits, NAME as RECORDS, Owner, Presented, Records, SecretHash, SecretId};
 use crate::secret::lasting::LastingSecret;
 use crate::turns::{Busy, Client, Turn, Turns};
 
@@ -395,20 +396,12 @@ impl Living {
     /// # Errors
     /// It is somebody else, or nobody.
     pub fn of_account(&self, said: LookUp) -> Result<Identity, Dead> {
-        let Owner::Account { account, bound } = &self.found.secret.owner else { return Err(Dead::OwnerGone) };
         let identity = match said {
             LookUp::Known(identity) => identity,
             LookUp::Unknown => return Err(Dead::OwnerGone),
             LookUp::OnlyByLogin => return Err(Dead::OwnerHidden),
         };
-        let Some(by) = identity.by.as_ref().map(|by| by.backend) else { return Err(Dead::OwnerGone) };
-        let Bound { backend, mark } = bound;
-        if by != backend {
-            return Err(Dead::OwnerGone);
-        }
-        if identity.account.as_ref() != Some(account) || identity.mark != *mark {
-            return Err(Dead::OwnerChanged);
-        }
+        let by = same_owner(&self.found.secret.owner, &identity)?;
         Ok(self.narrowed(identity, by))
     }
 

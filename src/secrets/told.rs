@@ -4,10 +4,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::ending::same_owner;
 use super::{Dead, lives_at_all};
+use crate::identity::LookUp;
 use crate::records::{Found, Kept, Owner};
 
-/// What became of a secret, as far as can be told without asking its owner's backend.
+/// What became of a secret: by itself, and once its owner was looked up ([`State::held_against`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -21,31 +23,57 @@ pub enum State {
     Idle,
     /// Its owner was signed out everywhere since it was made.
     SignedOut,
+    /// Its owner has another password, or was made anew, since it was made.
+    OwnerChanged,
+    /// Its owner is no account any more, or one of another backend.
+    OwnerGone,
+    /// Its owner can only be asked about by a login, so that the secret is good for nothing now.
+    OwnerHidden,
+    /// Nothing that the records know has ended it; its owner's backend could not tell the rest.
+    Unknown,
 }
 
 impl State {
-    /// The state of a secret that was found.
+    /// The state of a secret that was found, whoever its owner is now.
     pub(super) fn of(found: &Found, now: OffsetDateTime) -> State {
-        match lives_at_all(found, now) {
-            Ok(()) => State::Active,
-            Err(Dead::Expired) => State::Expired,
-            Err(Dead::Idle) => State::Idle,
-            Err(Dead::SignedOut) => State::SignedOut,
-            // Of the others, none is said of the secret alone.
-            Err(
-                Dead::Revoked
-                | Dead::NotKept
-                | Dead::Unknown
-                | Dead::NotYet
-                | Dead::Network
-                | Dead::Service
-                | Dead::NotTheirs
-                | Dead::OwnerGone
-                | Dead::OwnerChanged
-                | Dead::OwnerHidden
-                | Dead::RobotOff
-                | Dead::Renewed,
-            ) => State::Revoked,
+        lives_at_all(found, now).map_or_else(State::from, |()| State::Active)
+    }
+
+    /// The same of a secret whose owner was looked up; `owner` is `None` where that could not be found out.
+    #[must_use]
+    pub fn held_against(self, kept: &Kept, owner: Option<&LookUp>) -> State {
+        match (self, owner) {
+            (State::Active, Some(LookUp::Known(now))) => {
+                same_owner(&kept.owner, now).map_or_else(State::from, |_| State::Active)
+            }
+            (State::Active, Some(LookUp::Unknown)) => State::OwnerGone,
+            (State::Active, Some(LookUp::OnlyByLogin)) => State::OwnerHidden,
+            (State::Active, None) => State::Unknown,
+            (
+                State::Revoked
+                | State::Expired
+                | State::Idle
+                | State::SignedOut
+                | State::OwnerChanged
+                | State::OwnerGone
+                | State::OwnerHidden
+                | State::Unknown,
+                _,
+            ) => self,
+        }
+    }
+
+    /// Whether it can still be of use to somebody, as far as is known.
+    pub fn may_be_good(self) -> bool {
+        match self {
+            State::Active | State::Unknown => true,
+            State::Revoked
+            | State::Expired
+            | State::Idle
+            | State::SignedOut
+            | State::OwnerChanged
+            | State::OwnerGone
+            | State::OwnerHidden => false,
         }
     }
 
@@ -57,6 +85,33 @@ impl State {
             State::Expired => "expired",
             State::Idle => "idle",
             State::SignedOut => "signed_out",
+            State::OwnerChanged => "owner_changed",
+            State::OwnerGone => "owner_gone",
+            State::OwnerHidden => "owner_hidden",
+            State::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Dead> for State {
+    fn from(dead: Dead) -> State {
+        match dead {
+            Dead::Expired => State::Expired,
+            Dead::Idle => State::Idle,
+            Dead::SignedOut => State::SignedOut,
+            Dead::OwnerChanged => State::OwnerChanged,
+            Dead::OwnerGone => State::OwnerGone,
+            Dead::OwnerHidden => State::OwnerHidden,
+            // Of the others, none is said of the secret alone.
+            Dead::Revoked
+            | Dead::NotKept
+            | Dead::Unknown
+            | Dead::NotYet
+            | Dead::Network
+            | Dead::Service
+            | Dead::NotTheirs
+            | Dead::RobotOff
+            | Dead::Renewed => State::Revoked,
         }
     }
 }

@@ -10,7 +10,7 @@ use dockwarden::policy_tests::PolicyAction;
 use dockwarden::secrets::TokenAction;
 use serde_json::{Value, json};
 
-use crate::bed::{ALICE, Ask, BOB, Bed, Caller, NOBODY, Reply};
+use crate::bed::{ALICE, Ask, BOB, BOB_HASH, Bed, Caller, NOBODY, Reply};
 use crate::logs::{Form, Log};
 
 const SERVED: &str = "records: {sqlite: $DIR/dockwarden.db}\nlasting: {longest: 400d}\napi: {listen: main}\n";
@@ -364,6 +364,23 @@ async fn check_23_a_robot_has_two_places_and_its_makers_labels() {
     }
     assert_eq!(bed.get(&format!("{TOKENS}?robot=web-ci")).by(BOB).send().await.status, 403);
     assert_eq!(bed.listed(ALICE, "?robot=robot%2Bweb-ci").await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_secret_of_an_owner_with_another_password_is_not_called_active() {
+    let bed = served();
+    let id = text(&bed.create(ALICE, laptop()).await, "id");
+    let alice = format!("users: {{alice: {{password: \"{BOB_HASH}\", labels: {{team: [web, api]}}}}}}\n");
+    bed.folder.configure(&format!("{SERVED}{RULES}{alice}"));
+    assert_eq!(bed.app.reload(), Reload::Done);
+    let now = Caller::Account("alice", "bob-pw");
+    let listed = bed.get(TOKENS).by(now).send().await.ok().json();
+    let shown = bed.get(&format!("{TOKENS}/{id}")).by(now).send().await.ok();
+    let renamed = bed.request(Method::PATCH, &format!("{TOKENS}/{id}")).header("if-match", shown.header("etag"));
+    let renamed = renamed.header("content-type", "application/json").body(r#"{"name": "desk"}"#).by(now).send().await;
+    for state in [&listed["tokens"][0]["state"], &shown.json()["state"], &renamed.ok().json()["state"]] {
+        assert_eq!(state, "owner_changed");
+    }
 }
 
 /// Who reads `[]` reads "nothing", and no limit is "everything".

@@ -115,7 +115,8 @@ async fn the_overview_by_the_api_is_what_its_page_shows() {
         let at = one["at"].as_str().unwrap();
         let account = one["account"].as_str().unwrap().replace('<', "&#60;").replace('>', "&#62;");
         let id = one["id"].as_str().unwrap();
-        let row = page.split("<tr>").find(|row| row.contains(&format!("/decisions?id={id}"))).unwrap();
+        let row = page.split("<tr>").find(|row| row.contains(&format!("/decisions?id={id}")));
+        let row = row.unwrap_or_else(|| panic!("{id}: {page}"));
         assert!(row.contains(at.split('T').next().unwrap()) && row.contains(" UTC</span></td>"), "{at}: {row}");
         for piece in [account.as_str(), one["scope"].as_str().unwrap(), one["outcome"].as_str().unwrap()] {
             assert!(row.contains(piece), "{piece}: {row}");

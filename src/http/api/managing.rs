@@ -404,7 +404,7 @@ impl Counter<'_> {
             }
             Managing::ShowDecisions => {
                 self.sees_overview().await?;
-                match self.visit.app.decided(first, desk.now) {
+                match self.visit.app.decided(first) {
                     found if found.is_empty() => Err(NotDone::Missing.into()),
                     found => ok(&json!({ "decisions": overview::told(&found) })),
                 }

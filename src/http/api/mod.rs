@@ -350,7 +350,12 @@ impl Desk<'_, '_> {
             Whose::All => self.visible(page).await?,
             Whose::Account(_) | Whose::Robot(_) => page,
         };
-        Ok((seen, next))
+        Ok((self.states(seen).await, next))
+    }
+
+    /// What became of these secrets, with their owners asked about.
+    async fn states(&self, page: Vec<(Kept, SecretState)>) -> Vec<(Kept, SecretState)> {
+        self.visit.snapshot.access.states(page, self.visit.asker.address).await
     }
 
     /// Those of the secrets that the asker may list.
@@ -378,8 +383,14 @@ impl Desk<'_, '_> {
         Ok(owners.into_iter().zip(given).filter(|(_, given)| *given).map(|(owner, _)| owner).collect())
     }
 
+    /// A secret that may be shown, with its owner asked about.
+    pub(super) async fn shown(&self, id: &SecretId) -> Result<(Kept, SecretState), Refused> {
+        let found = self.find(id).await?;
+        self.states(vec![found]).await.pop().ok_or(Refused::NotFound)
+    }
+
     async fn show(self, id: &SecretId) -> Result<Response, Refused> {
-        let (kept, state) = self.find(id).await?;
+        let (kept, state) = self.shown(id).await?;
         with_version(&kept, reply(StatusCode::OK, &Told::of(&kept, state))?)
     }
 
@@ -480,7 +491,8 @@ impl Desk<'_, '_> {
         let seen = kept.version;
         let kept = self.lasting.change(kept, Changes { name, limits }, seen).await?;
         self.log(&kept, "a secret was changed");
-        let state = self.lasting.shown(id, self.now).await?.map_or(SecretState::Revoked, |(_, state)| state);
+        let now = self.states(self.lasting.shown(id, self.now).await?.into_iter().collect()).await;
+        let state = now.first().map_or(SecretState::Revoked, |(_, state)| *state);
         with_version(&kept, reply(StatusCode::OK, &Told::of(&kept, state))?)
     }
 

@@ -93,12 +93,12 @@ impl<'a> OverviewTold<'a> {
             section,
             down_since: since.map(moment),
         };
-        let failing = |(last, one): &'a (OffsetDateTime, Failing)| FailingTold {
+        let failing = |one: &'a Failing| FailingTold {
             account: &one.account,
             network: &one.network,
             reason: one.reason,
             count: one.count,
-            last: moment(*last),
+            last: moment(one.last),
         };
         let ending = |one: &'a Ending| EndingTold { what: one.what.as_str(), name: &one.name, ends: moment(one.at) };
         OverviewTold {

@@ -97,14 +97,14 @@ impl Room<'_> {
         self.show(Sheet { title, facts, tables, plots: plots(&seen.counts), ..Sheet::default() })
     }
 
-    fn failing(&self, all: &[(OffsetDateTime, Failing)]) -> Table {
-        let row = |(last, one): &(OffsetDateTime, Failing)| {
+    fn failing(&self, all: &[Failing]) -> Table {
+        let row = |one: &Failing| {
             vec![
                 Cell::text(if one.account.is_empty() { "anonymous" } else { one.account.as_str() }),
                 Cell::text(&one.network),
                 Cell::text(one.reason),
                 Cell::text(one.count.to_string()),
-                Cell::Moment(moment(*last)),
+                Cell::Moment(moment(one.last)),
             ]
         };
         Table {
@@ -140,7 +140,7 @@ impl Room<'_> {
     pub(super) async fn decision(&self) -> Result<Response, Problem> {
         self.sees_overview().await?;
         let id = self.said("id").unwrap_or_default();
-        let found = self.visit.app.decided(id, self.desk.now);
+        let found = self.visit.app.decided(id);
         let links = vec![self.link("Overview", Area::Overview, &[])];
         let row = |(at, noted): &(OffsetDateTime, Noted)| {
             let known = |text: &str| Cell::text(if text.is_empty() { UNKNOWN } else { text });

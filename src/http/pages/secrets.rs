@@ -352,14 +352,14 @@ impl Room<'_> {
     /// One of them.
     pub(super) async fn secret(&self) -> Result<Response, Problem> {
         let id = self.id()?;
-        let (kept, state) = self.secrets_desk(TokenAction::Show)?.find(&id).await?;
+        let (kept, state) = self.secrets_desk(TokenAction::Show)?.shown(&id).await?;
         let told = Told::of(&kept, state);
         let (owner, mut links) = (account(&kept)?, Vec::new());
         if self.could_with(&owner, TokenAction::List).await? {
             let (name, whose) = whose(&kept)?;
             links.push(self.link(format!("Secrets of {}", owner_of(&told)), Area::Secrets, &[(name, &whose)]));
         }
-        if state == State::Active {
+        if state.may_be_good() {
             for (action, title, area) in [
                 (TokenAction::Renew, "Renew it …", Area::RenewSecret),
                 (TokenAction::Revoke, "Revoke it …", Area::RevokeSecret),

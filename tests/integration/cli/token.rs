@@ -165,6 +165,33 @@ async fn signing_out_ends_all_that_an_account_has_and_no_other() {
     assert!(nobody.code == 0 && nobody.err.contains("warning: nobody of this name is known"), "{}", nobody.err);
 }
 
+/// A list says of a secret what would be said of it if it were presented.
+#[tokio::test]
+async fn what_became_of_a_secrets_owner_is_told() {
+    let (bed, file) = served();
+    let make =
+        |account: &str| handed(&token("create", &file, &format!("--account {account} --name one --expires 90d")));
+    let (_, id) = make("bob");
+    make("alice");
+    let users = |bob: &str, more: &str| {
+        format!("{LASTING}users:\n  alice: {{password: \"{ALICE_HASH}\", labels: {{team: [web, api]}}}}\n{bob}{more}")
+    };
+    let away = "http_auth: {url: \"http://127.0.0.1:1/login\", headers: {Authorization: \"Basic ${basic}\"}, look_up: {url: \"http://127.0.0.1:1/${account}\"}}\n";
+    for (config, state) in [
+        (users(&format!("  bob: {{password: \"{BOB_HASH}\"}}\n"), ""), "active"),
+        (users(&format!("  bob: {{password: \"{ALICE_HASH}\"}}\n"), ""), "owner_changed"),
+        (users("", ""), "owner_gone"),
+        (users("", "ext_auth: {command: /bin/false}\n"), "owner_hidden"),
+        (users("", away), "unknown"),
+    ] {
+        bed.folder.configure(&config);
+        assert_eq!(listed(&file, "--account bob")[0]["state"], state, "{config}");
+        assert_eq!(listed(&file, "--account alice")[0]["state"], "active", "{config}");
+        let shown = token("show", &file, &format!("{id} --json")).out;
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["state"], state, "{shown}");
+    }
+}
+
 #[test]
 fn what_cannot_be_made_is_refused_and_says_what_to_write() {
     let (bed, file) = served();
