@@ -39,7 +39,7 @@ parts:
 
 # Tests that need no other program.
 unit:
-	cargo test --locked --workspace
+	TMPDIR=$$(tests/support/scratch.sh) cargo test --locked --workspace
 
 # The product against real registries and clients.
 real: parts $(PROGRAM)

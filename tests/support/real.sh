@@ -25,12 +25,8 @@ log=$(mktemp)
 trap 'rm -f "$log"*' EXIT
 status=0
 run() { cargo test --locked --test real -- --test-threads "$@"; }
-# The same with what the tests write in memory, where there is much: databases that wait for a disk which images and builds keep busy
-# answer too late.
-memory=/dev/shm
-[ "$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)" -ge 12 ] &&
-    [ "$(df --output=avail -B 1G "$memory" 2>/dev/null | tail -1)" -ge 8 ] &&
-    ! findmnt -no OPTIONS "$memory" | grep -q noexec || memory=${TMPDIR:-/tmp}
+# The same with what the tests write in memory, not the images.
+memory=$(tests/support/scratch.sh)
 in_memory() { TMPDIR=$memory run "$@"; }
 skip() { printf -- '--skip %s ' "$@"; }
 # Runs something beside what follows, until `join`, which shows what it said.
