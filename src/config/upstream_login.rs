@@ -97,14 +97,20 @@ pub(super) fn read_login(mut auth: Section<'_>, url: Option<&Uri>) -> Option<Log
     login
 }
 
-/// The region and the account that stand in the host name of an ECR registry: `ACCOUNT.dkr.ecr.REGION.amazonaws.com`.
+/// The region and the account that stand in the host name of an ECR registry: `ACCOUNT.dkr.ecr.REGION.amazonaws.com`, or
+/// `ACCOUNT.dkr-ecr.REGION.on.aws`. Nobody but Amazon has names below these.
 fn in_host_name(url: Option<&Uri>) -> Option<(String, String)> {
-    let mut labels = url?.host()?.split('.');
-    let account = labels.next()?;
-    match (labels.next()?, labels.next()?) {
-        ("dkr", "ecr" | "ecr-fips") => Some((labels.next()?.to_owned(), account.to_owned())),
-        _ => None,
-    }
+    let host = url?.host()?.to_ascii_lowercase();
+    let amazons = [".amazonaws.com", ".amazonaws.com.cn"].into_iter().find_map(|end| host.strip_suffix(end));
+    let (account, region) = match amazons {
+        Some(name) => name.split_once(".dkr.ecr.").or_else(|| name.split_once(".dkr.ecr-fips."))?,
+        None => {
+            let name = host.strip_suffix(".on.aws")?;
+            name.split_once(".dkr-ecr.").or_else(|| name.split_once(".dkr-ecr-fips."))?
+        }
+    };
+    let is_label = |text: &str| !text.is_empty() && !text.contains('.');
+    (is_label(account) && is_label(region)).then(|| (region.to_owned(), account.to_owned()))
 }
 
 fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
@@ -120,8 +126,16 @@ fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
         None => Err(Refusal::is("not an address; write https://api.ecr.eu-central-1.amazonaws.com")),
     });
     let wrong = wrong || (endpoint.is_none() && ecr.has("endpoint"));
+    let said = ecr.filled("region");
+    // The token is for all that the account may reach, and goes to whoever answers there.
+    let elsewhere = url.is_some() && region.is_none() && said.is_none();
+    if elsewhere {
+        let message = "url is no address of ECR's; write ACCOUNT.dkr.ecr.REGION.amazonaws.com there, or region here if ECR is behind it";
+        ecr.missing("region", message);
+    }
+    let wrong = wrong || elsewhere;
     let settings = Ecr {
-        region: ecr.filled("region").map(|at| at.value).or(region),
+        region: said.map(|at| at.value).or(region),
         registry_id: registry_id.map(|at| at.value).or(account),
         endpoint: endpoint.map(|at| at.value),
         profile: ecr.filled("profile").map(|at| at.value),

@@ -19,13 +19,14 @@ fn upstreams_are_read_with_their_logins() {
     - {url: "http://localhost:5000/", name: local, host: Docker.Example.org, prefix: team/, read_only: true, connect_timeout: 1s, response_timeout: 1h, idle_timeout: 500ms, auth: {basic: {username: u, password: hush}}}
     - {url: "https://gitlab.example.org:5050", prefix: group, auth: {token: {realm: "https://gitlab.example.org/jwt/auth", service: container_registry}}}
     - {url: "https://012345678901.dkr.ecr.eu-central-1.amazonaws.com", prefix: aws, auth: {ecr: {}}}
+    - {url: "https://012345678901.dkr-ecr.eu-west-1.on.aws", prefix: aws6, auth: {ecr: {}}}
     - {url: "https://ecr.example.org", prefix: aws2, auth: {ecr: {region: us-east-1, registry_id: "109876543210", endpoint: "http://127.0.0.1:1", profile: p}}}
 "#,
     ));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert!(!format!("{config:?}").contains("hush"), "secrets stay out of debug output");
     let gateway = config.gateway.unwrap();
-    let [plain, local, gitlab, ecr, other] = gateway.upstreams.as_slice() else { panic!("{gateway:?}") };
+    let [plain, local, gitlab, ecr, dual, other] = gateway.upstreams.as_slice() else { panic!("{gateway:?}") };
     assert_eq!(
         (plain.name.as_str(), &plain.login, plain.writes),
         ("registry.example.org", &Login::Anonymous, Writes::Passed)
@@ -41,7 +42,9 @@ fn upstreams_are_read_with_their_logins() {
         matches!(&gitlab.login, Login::TokenService { service, account: None, .. } if service == "container_registry")
     );
     let found = Ecr { region: Some("eu-central-1".into()), registry_id: Some("012345678901".into()), ..Ecr::default() };
+    let dual_stack = Ecr { region: Some("eu-west-1".into()), ..found.clone() };
     assert_eq!(ecr.login, Login::Ecr(found), "what the host name says need not be repeated");
+    assert_eq!(dual.login, Login::Ecr(dual_stack));
     let written = Ecr {
         region: Some("us-east-1".into()),
         registry_id: Some("109876543210".into()),
@@ -117,6 +120,12 @@ fn each_slip_is_named() {
             "gateway.upstreams[0].auth.basic",
             "more than one way to log in",
         ),
+        (login("{ecr: {}}"), "gateway.upstreams[0].auth.ecr.region", "url is no address of ECR's"),
+        (
+            row("{url: \"https://1.dkr.ecr.eu-central-1.example.org\", auth: {ecr: {}}}"),
+            "gateway.upstreams[0].auth.ecr.region",
+            "url is no address of ECR's",
+        ),
         (login("{basic: {}}"), "gateway.upstreams[0].auth.basic.username", "the login has no user name"),
         (login("{basic: {username: a}}"), "gateway.upstreams[0].auth.basic.username", "without password"),
         (login("{basic: {password: a}}"), "gateway.upstreams[0].auth.basic.username", "without its user name"),
@@ -137,9 +146,9 @@ fn each_slip_is_named() {
             "the audience of the tokens is needed",
         ),
         (login("{token: {realm: x, service: s}}"), "gateway.upstreams[0].auth.token.realm", "is not an address"),
-        (login("{ecr: {registry_id: \"1\"}}"), "gateway.upstreams[0].auth.ecr.registry_id", "twelve digits"),
-        (login("{ecr: {endpoint: x}}"), "gateway.upstreams[0].auth.ecr.endpoint", "is not an address"),
-        (login("{ecr: {access_key: x}}"), "gateway.upstreams[0].auth.ecr.access_key", "there is no such key"),
+        (login("{ecr: {region: r, registry_id: \"1\"}}"), "gateway.upstreams[0].auth.ecr.registry_id", "twelve digits"),
+        (login("{ecr: {region: r, endpoint: x}}"), "gateway.upstreams[0].auth.ecr.endpoint", "is not an address"),
+        (login("{ecr: {region: r, access_key: x}}"), "gateway.upstreams[0].auth.ecr.access_key", "there is no such key"),
     ] {
         expect(&text, &[], &[(1, path, piece)]);
     }
