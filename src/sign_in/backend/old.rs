@@ -425,7 +425,7 @@ impl Inner {
                     return Ok(Some(format!("the passwords in {shown} are imported; level_token_db can go")));
                 }
                 Ok(Some(match read_folder(folder).await? {
-                    Some(records) => format!("{shown} holds {} passwords, which the server imports", records.len()),
+                    Some(records) => format!("passwords in {shown}, which the server imports: {}", records.len()),
                     None => format!("there is no database in {shown}"),
                 }))
             }
