@@ -184,7 +184,7 @@ records: {postgres: {host: h, database: d, username: u, UNKNOWN}, UNKNOWN}
 gateway:
   service: s
   upstreams:
-    - {url: "http://h", auth: {ecr: {UNKNOWN}, UNKNOWN}, UNKNOWN}
+    - {url: "http://h", auth: {ecr: {region: r, UNKNOWN}, UNKNOWN}, UNKNOWN}
     - {url: "http://i", prefix: i, auth: {basic: {username: u, password: p, UNKNOWN}}}
     - {url: "http://j", prefix: j, auth: {token: {realm: "http://k", service: s, UNKNOWN}}}
   UNKNOWN
