@@ -272,7 +272,7 @@ async fn list(config: PathBuf, whose: &Whose, json: bool, now: OffsetDateTime) -
         let page = lasting.listed(whose, (after.as_ref(), PAGE), now).await.map_err(|failure| failure.to_string())?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.id.clone());
-        all.extend(access.states(page, None).await.iter().map(|(kept, state)| Told::of(kept, *state)));
+        all.extend(access.states(page, None, now).await.iter().map(|(kept, state)| Told::of(kept, *state)));
     }
     let text = match json {
         true => pretty(&json!({ "tokens": all }))?,
@@ -289,8 +289,11 @@ async fn show(which: Which, json: bool, now: OffsetDateTime) -> Result<u8, Strin
     }
     let Opened { lasting, access } = open(config).await?;
     let shown = lasting.shown(&id, now).await.map_err(|failure| failure.to_string())?;
-    let (kept, state) =
-        access.states(shown.into_iter().collect(), None).await.pop().ok_or_else(|| NotMade::Missing.to_string())?;
+    let (kept, state) = access
+        .states(shown.into_iter().collect(), None, now)
+        .await
+        .pop()
+        .ok_or_else(|| NotMade::Missing.to_string())?;
     let told = Told::of(&kept, state);
     let text = match json {
         true => pretty(&told)?,

@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::ending::same_owner;
 use super::{Dead, lives_at_all};
-use crate::identity::LookUp;
+use crate::identity::{Closed, LookUp};
 use crate::records::{Found, Kept, Owner};
 
 /// What became of a secret: by itself, and once its owner was looked up ([`State::held_against`]).
@@ -27,6 +27,8 @@ pub enum State {
     OwnerChanged,
     /// Its owner is no account any more, or one of another backend.
     OwnerGone,
+    /// Its owner may not be used now: switched off, or before or after its time. It comes back with its owner.
+    OwnerClosed,
     /// Its owner can only be asked about by a login, so that the secret is good for nothing now.
     OwnerHidden,
     /// Nothing that the records know has ended it; its owner's backend could not tell the rest.
@@ -41,11 +43,15 @@ impl State {
 
     /// The same of a secret whose owner was looked up; `owner` is `None` where that could not be found out.
     #[must_use]
-    pub fn held_against(self, kept: &Kept, owner: Option<&LookUp>) -> State {
+    pub fn held_against(self, kept: &Kept, owner: Option<&LookUp>, now: OffsetDateTime) -> State {
         match (self, owner) {
-            (State::Active, Some(LookUp::Known(now))) => {
-                same_owner(&kept.owner, now).map_or_else(State::from, |_| State::Active)
-            }
+            (State::Active, Some(LookUp::Known(owner))) => match same_owner(&kept.owner, owner) {
+                Err(dead) => dead.into(),
+                Ok(_) => match owner.standing.check(now) {
+                    Ok(()) => State::Active,
+                    Err(Closed::Disabled | Closed::NotYet | Closed::Over) => State::OwnerClosed,
+                },
+            },
             (State::Active, Some(LookUp::Unknown)) => State::OwnerGone,
             (State::Active, Some(LookUp::OnlyByLogin)) => State::OwnerHidden,
             (State::Active, None) => State::Unknown,
@@ -56,6 +62,7 @@ impl State {
                 | State::SignedOut
                 | State::OwnerChanged
                 | State::OwnerGone
+                | State::OwnerClosed
                 | State::OwnerHidden
                 | State::Unknown,
                 _,
@@ -73,6 +80,7 @@ impl State {
             | State::SignedOut
             | State::OwnerChanged
             | State::OwnerGone
+            | State::OwnerClosed
             | State::OwnerHidden => false,
         }
     }
@@ -87,6 +95,7 @@ impl State {
             State::SignedOut => "signed_out",
             State::OwnerChanged => "owner_changed",
             State::OwnerGone => "owner_gone",
+            State::OwnerClosed => "owner_closed",
             State::OwnerHidden => "owner_hidden",
             State::Unknown => "unknown",
         }

@@ -198,7 +198,7 @@ async fn the_overview_has_failing_logins_and_the_last_decisions_which_are_found_
     let found = eve.get(&format!("/decisions?id={let_in}")).await.ok().text();
     assert!(found.contains("<td>ann</td>") && found.contains("repository:lib/x:pull"), "{found}");
     let unknown = eve.get("/decisions?id=0123456789abcdef").await.ok().text();
-    assert!(unknown.contains("The log does."), "{unknown}");
+    assert!(unknown.contains("the log has it."), "{unknown}");
     // Looking at it is none of what it counts.
     let again = eve.get("/overview").await.ok().text();
     let counted = |page: &str| {
@@ -289,6 +289,8 @@ async fn a_robots_secret_is_made_shown_once_renewed_and_revoked() {
     }
     let form = cat.get(&format!("/secrets/renew?id={id}")).await.ok().text();
     let once = form.split("name=\"once\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let over = cat.post("/secrets/renew", &format!("id={id}&once={once}&expires=2020-01-31")).await;
+    assert_eq!(over.status, 400, "it made nothing, and may be sent again with another end");
     let renew = format!("id={id}&once={once}&expires=30d");
     let renewed = shown(&cat.post("/secrets/renew", &renew).await.ok().text());
     let again = cat.post("/secrets/renew", &renew).await;
@@ -299,6 +301,34 @@ async fn a_robots_secret_is_made_shown_once_renewed_and_revoked() {
     assert_eq!(cat.post("/secrets/revoke", &format!("id={id}")).await.status, 303);
     assert_eq!(login(&bed, "robot+ci-web", &secret).await, 401);
     assert!(fact(&cat.get(&format!("/secrets/one?id={id}")).await.ok().text(), "State").contains("revoked"));
+}
+
+/// Whoever presses a button twice sees the second answer: it must not be somebody else's fault.
+#[tokio::test]
+async fn a_robots_form_that_is_sent_twice_says_that_the_first_made_it() {
+    let bed = bed().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    for asked in ["robot=ci-two&new=1&name=first&expires=90d", "robot=ci-two&name=second&expires=90d"] {
+        let form = cat.get("/secrets/new").await.ok().text();
+        let once = form.split("name=\"once\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let asked = format!("{asked}&once={once}");
+        cat.post("/secrets/new", &asked).await.ok();
+        let again = cat.post("/secrets/new", &asked).await;
+        assert_eq!(again.status, 412, "{asked}: {}", again.text());
+        assert!(unescaped(&again.text()).contains("made the first time"), "{asked}");
+    }
+    let other = cat.post("/secrets/new", "robot=ci-two&name=third&expires=90d").await;
+    assert!(other.status == 400 && other.text().contains("two living secrets"), "{}", other.text());
+}
+
+#[tokio::test]
+async fn whoever_has_signed_in_stays_so_on_the_page_of_a_wrong_method() {
+    let bed = bed().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    let wrong = cat.post("/why", "").await;
+    assert!(wrong.status == 405 && wrong.text().contains("Sign out"), "{}", wrong.text());
+    let nothing = cat.get("/decisions").await.ok().text();
+    assert!(!nothing.contains("does not remember"), "nothing was asked: {nothing}");
 }
 
 /// Lists are cut where a page would be too large, and nothing is lost between two of them.

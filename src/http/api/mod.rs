@@ -355,7 +355,7 @@ impl Desk<'_, '_> {
 
     /// What became of these secrets, with their owners asked about.
     async fn states(&self, page: Vec<(Kept, SecretState)>) -> Vec<(Kept, SecretState)> {
-        self.visit.snapshot.access.states(page, self.visit.asker.address).await
+        self.visit.snapshot.access.states(page, self.visit.asker.address, self.now).await
     }
 
     /// Those of the secrets that the asker may list.

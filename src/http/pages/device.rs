@@ -72,7 +72,7 @@ impl Desk<'_, '_> {
                 let address = waiting.address().map_or_else(|| "not known".to_owned(), |address| address.to_string());
                 let (machine, code) = (waiting.machine(), code.shown());
                 let scope = match waiting.scope() {
-                    DeviceScope::Everything => "everything that you may",
+                    DeviceScope::Everything => "everything you may do",
                     DeviceScope::Pull => "pull only",
                 };
                 let asking = Some(Asking { account: &account, machine, address, code, scope, days: waiting.days() });

@@ -150,7 +150,7 @@ impl Room<'_> {
             title: "In the directory".to_owned(),
             columns: columns.to_vec(),
             rows,
-            empty: "There is none that you may see.",
+            empty: "None found that you may see.",
             next: self.next(Area::Members(kind), &[], next),
         };
         let links = makes.then(|| self.link(new_one(kind), Area::NewMember(kind), &[])).into_iter().collect();

@@ -223,10 +223,11 @@ async fn answer(
 impl Desk<'_, '_> {
     async fn serve(&mut self, place: Place, name: Option<&str>, request: Request) -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
+        self.visit.find_client(&parts.headers)?;
         if !place.takes(&parts.method) {
+            let _whoever_it_is = self.signed_in(&parts.headers).await;
             return Err(Problem::Method { allow: place.methods() });
         }
-        self.visit.find_client(&parts.headers)?;
         if parts.method == Method::POST {
             origin::check(&parts.headers, self.section.url.as_ref())?;
         }

@@ -160,7 +160,7 @@ impl Room<'_> {
             ]
         };
         let told = fitting(found.iter().take(DECISIONS).map(row), DECISION_BYTES);
-        let empty = "This process does not remember it. The log does.";
+        let empty = "This process does not remember it. If it was decided here, the log has it.";
         let table = |rows| Table {
             title: "What was decided".to_owned(),
             columns: vec!["Field", "Value"],
@@ -171,7 +171,7 @@ impl Room<'_> {
         let fields =
             |told: Vec<Cell>| FIELDS.into_iter().map(Cell::text).zip(told).map(|(name, cell)| vec![name, cell]);
         let mut tables: Vec<Table> = told.into_iter().map(|told| table(fields(told).collect())).collect();
-        if tables.is_empty() {
+        if tables.is_empty() && !id.is_empty() {
             tables.push(table(Vec::new()));
         }
         let forms = vec![self.asks_for_id(id)];

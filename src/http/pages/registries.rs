@@ -73,7 +73,7 @@ impl Room<'_> {
             title: "Declared".to_owned(),
             columns: vec!["Registry", "Address", "Published to", "Responsible"],
             rows,
-            empty: "There is none that you may see.",
+            empty: "None found that you may see.",
             next: self.next(Area::Registries, &[], next),
         };
         let links = declares.then(|| self.link("Declare a registry …", Area::NewRegistry, &[])).into_iter().collect();

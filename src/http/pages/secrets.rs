@@ -279,7 +279,8 @@ impl Room<'_> {
                     (None, None) => return Err(Problem::Nothing),
                 };
                 let made = match made {
-                    Err(NotMade::NameTaken) if was_sent => {
+                    // The name, the robot or its last place was taken by this very form.
+                    Err(NotMade::NameTaken | NotMade::Conflict | NotMade::BothSlots) if was_sent => {
                         let lists = self.could_with(&owner, TokenAction::List).await?;
                         let list = lists.then(|| self.href(Area::Secrets, &[(by, &whose)]));
                         return Err(Problem::MadeAlready { what: "secret", mend: ANOTHER, list });
@@ -401,6 +402,8 @@ impl Room<'_> {
                     Owner::Account { account, .. } => Some(desk.look_up(account).await?),
                     Owner::Robot { .. } | Owner::Workload { .. } => None,
                 };
+                // What is refused for its end alone may be sent again with another.
+                expires.map(|expires| expires.end(desk.lasting.settings().longest, self.desk.now)).transpose()?;
                 // Sent once more by a browser that goes back, it would end the secret that is still in use.
                 let missing = Problem::Field { field: ONCE, wanted: "send the form that the page has" };
                 let once = ("renew", Some(self.said(ONCE).ok_or(missing)?));

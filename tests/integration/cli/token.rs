@@ -1,5 +1,6 @@
 //! `dockwarden token` and `user sign-out`, beside a server that serves from the same records.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::Value;
@@ -34,6 +35,10 @@ fn listed(file: &str, words: &str) -> Vec<Value> {
     let run = token("list", file, &format!("--json {words}"));
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     serde_json::from_str::<Value>(&run.out).unwrap()["tokens"].as_array().unwrap().clone()
+}
+
+fn word(kept: &Value, key: &str) -> String {
+    kept[key].as_str().unwrap().to_owned()
 }
 
 async fn status(bed: &Bed, account: &str, secret: &str) -> u16 {
@@ -176,17 +181,22 @@ async fn what_became_of_a_secrets_owner_is_told() {
     let users = |bob: &str, more: &str| {
         format!("{LASTING}users:\n  alice: {{password: \"{ALICE_HASH}\", labels: {{team: [web, api]}}}}\n{bob}{more}")
     };
+    let closed = "  bob: {password: \"$HASH\", disabled: true}\n".replace("$HASH", BOB_HASH);
     let away = "http_auth: {url: \"http://127.0.0.1:1/login\", headers: {Authorization: \"Basic ${basic}\"}, look_up: {url: \"http://127.0.0.1:1/${account}\"}}\n";
     for (config, state) in [
         (users(&format!("  bob: {{password: \"{BOB_HASH}\"}}\n"), ""), "active"),
         (users(&format!("  bob: {{password: \"{ALICE_HASH}\"}}\n"), ""), "owner_changed"),
         (users("", ""), "owner_gone"),
+        (users(&closed, ""), "owner_closed"),
         (users("", "ext_auth: {command: /bin/false}\n"), "owner_hidden"),
         (users("", away), "unknown"),
     ] {
         bed.folder.configure(&config);
         assert_eq!(listed(&file, "--account bob")[0]["state"], state, "{config}");
-        assert_eq!(listed(&file, "--account alice")[0]["state"], "active", "{config}");
+        // Whoever can be told of is, in whichever order they are asked about.
+        let all: BTreeMap<String, String> =
+            listed(&file, "").iter().map(|kept| (word(kept, "account"), word(kept, "state"))).collect();
+        assert_eq!(all, BTreeMap::from([("alice".into(), "active".into()), ("bob".into(), state.into())]), "{config}");
         let shown = token("show", &file, &format!("{id} --json")).out;
         assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["state"], state, "{shown}");
     }

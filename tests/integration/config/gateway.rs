@@ -148,7 +148,11 @@ fn each_slip_is_named() {
         (login("{token: {realm: x, service: s}}"), "gateway.upstreams[0].auth.token.realm", "is not an address"),
         (login("{ecr: {region: r, registry_id: \"1\"}}"), "gateway.upstreams[0].auth.ecr.registry_id", "twelve digits"),
         (login("{ecr: {region: r, endpoint: x}}"), "gateway.upstreams[0].auth.ecr.endpoint", "is not an address"),
-        (login("{ecr: {region: r, access_key: x}}"), "gateway.upstreams[0].auth.ecr.access_key", "there is no such key"),
+        (
+            login("{ecr: {region: r, access_key: x}}"),
+            "gateway.upstreams[0].auth.ecr.access_key",
+            "there is no such key",
+        ),
     ] {
         expect(&text, &[], &[(1, path, piece)]);
     }

@@ -174,7 +174,7 @@ async fn a_password_is_as_narrow_and_as_short_as_the_page_showed() {
     let mut browser = signed_in(&bed).await;
     for (wish, scope, days, granted) in [
         ("scope=pull&days=3", "pull only", 3, "repository:dev/app:pull"),
-        ("days=30", "everything that you may", 10, "repository:dev/app:pull,push"),
+        ("days=30", "everything you may do", 10, "repository:dev/app:pull,push"),
     ] {
         let begun = bed.post("/device_authorization", wish).send().await.ok().json();
         let text = |name: &str| begun[name].as_str().unwrap().to_owned();

@@ -161,7 +161,7 @@ async fn docker_finds_the_password_in_its_own_file_and_nobody_else_sees_it() {
     symlink(home.path("elsewhere/docker.json"), home.path(".docker/config.json")).unwrap();
     let (ended, page) = logged_in(&bed, &home, &["--machine", "alices-laptop"]).await;
     assert!(page.contains("alices-laptop") && page.contains("192.0.2.1"), "{page}");
-    assert!(page.contains("everything that you may") && page.contains("90 days"), "{page}");
+    assert!(page.contains("everything you may do") && page.contains("90 days"), "{page}");
     assert!(ended.out.starts_with("Login succeeded: alice at registry.example.org, until 2"), "{}", ended.out);
     let code = ended.err.split_once("user_code=").unwrap().1[..9].to_owned();
     let letters: Vec<String> = code.replace('-', "").chars().map(String::from).collect();
