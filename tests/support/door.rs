@@ -85,8 +85,21 @@ fn registry_config(directory: &Path, changes: &[(&str, &str)]) -> String {
     Recipe::read("auth-request-dockwarden.md").file("config.yml", &[&[("/var/lib/registry", &*data)], changes].concat())
 }
 
+/// The same on a port of the loopback interface, and where.
+pub(crate) fn registry_on_loopback(edition: Edition) -> (Process, String) {
+    let directory = scratch::directory("beside");
+    let config = registry_config(&directory, &[("net: unix\n  addr: /run/registry/http.sock", "addr: 127.0.0.1:0")]);
+    let process = registry::serve(edition, &config, &logged("info"));
+    let address = process.until("its port", |process| {
+        let log = process.log();
+        let (_, rest) = log.split_once("listening on ")?;
+        Some(rest.split_once('"')?.0.to_owned())
+    });
+    (process, address)
+}
+
 /// The pair that the recipe finds in `/etc/dockwarden`.
-fn pair_in(directory: &Path) {
+pub(crate) fn pair_in(directory: &Path) {
     let pair = keys::as_in_the_guide(keys::Kind::P256);
     for (name, file) in [("token.crt", pair.certificate), ("token.key", pair.key)] {
         fs::copy(file, directory.join(name)).unwrap();
@@ -124,8 +137,8 @@ impl Door {
             let mut site = recipe.file(
                 "registry.conf",
                 &[
-                    ("unix:/run/dockwarden/http.sock", &format!("unix:{socket}")),
-                    ("unix:/run/registry/http.sock", &upstream),
+                    ("server 127.0.0.1:5001;", &format!("server unix:{socket};")),
+                    ("server 127.0.0.1:5000;", &format!("server {upstream};")),
                     ("127.0.0.1:8080", &handbook.address),
                     ("/etc/nginx/tls", tls.directory.to_str().unwrap()),
                     (
@@ -162,14 +175,7 @@ impl Door {
         let handbook = Recorder::start();
         let (registry, registry_at) = match behind {
             Behind::Registry(edition) | Behind::TalkativeRegistry(edition) => {
-                let config =
-                    registry_config(&directory, &[("net: unix\n  addr: /run/registry/http.sock", "addr: 127.0.0.1:0")]);
-                let process = registry::serve(edition, &config, &logged("info"));
-                let address = process.until("its port", |process| {
-                    let log = process.log();
-                    let (_, rest) = log.split_once("listening on ")?;
-                    Some(rest.split_once('"')?.0.to_owned())
-                });
+                let (process, address) = registry_on_loopback(edition);
                 (Some(process), address)
             }
             Behind::Recorder(recorder) => (None, recorder.address.clone()),
@@ -221,6 +227,6 @@ impl Door {
     }
 }
 
-fn all_open(ports: &[u16]) -> Option<()> {
+pub(crate) fn all_open(ports: &[u16]) -> Option<()> {
     ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()).then_some(())
 }

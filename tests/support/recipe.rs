@@ -21,6 +21,16 @@ impl Recipe {
         Self { name, text }
     }
 
+    /// The one line that begins so, such as a command's.
+    ///
+    /// # Panics
+    /// If there is none, or more than one.
+    pub(crate) fn line(&self, beginning: &str) -> &str {
+        let found: Vec<&str> = self.text.lines().map(str::trim).filter(|line| line.starts_with(beginning)).collect();
+        let [only] = found.as_slice() else { panic!("{} has {} lines {beginning:?}", self.name, found.len()) };
+        only
+    }
+
     /// The file under `<!-- test: file NAME -->`, with what this machine has in the place of what it names.
     ///
     /// # Panics

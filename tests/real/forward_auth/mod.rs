@@ -4,6 +4,7 @@
 pub(crate) mod confusion;
 mod headers;
 mod oracle;
+mod page;
 pub(crate) mod targets;
 
 use std::fs;
