@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::analysis::{Names, Symbolic, Term, Wanted, Way, Ways, WhatCan, WhoCan};
+use policy::analysis::{Names, Symbolic, Term, Tie, Wanted, Way, Ways, WhatCan, WhoCan};
 use policy::pattern::{Field, Pattern};
 use policy::rule::Grants;
 use policy::scope::{Action, Resource, words};
@@ -55,7 +55,19 @@ pub struct WayTold {
     except: Vec<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     except_sources: Option<Vec<&'static str>>,
+    /// What has to agree with the name, where several are asked about.
+    #[serde(rename = "where", skip_serializing_if = "Vec::is_empty")]
+    where_name: Vec<TieTold>,
     example: String,
+}
+
+/// A condition that takes something from the name.
+#[derive(Debug, Serialize)]
+struct TieTold {
+    field: String,
+    pattern: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values: Vec<String>,
 }
 
 /// When an account may come in.
@@ -172,6 +184,19 @@ impl TermTold {
     }
 }
 
+impl TieTold {
+    fn of(tie: &Tie) -> TieTold {
+        TieTold { field: tie.field.to_string(), pattern: tie.pattern.clone(), values: tie.values.clone() }
+    }
+
+    /// As people read it: `labels.team (web or api) matches "${name:1}"`.
+    fn in_words(&self) -> String {
+        let values: Vec<String> = self.values.iter().map(|value| printable(value)).collect();
+        let values = if values.is_empty() { String::new() } else { format!(" ({})", values.join(" or ")) };
+        format!("{}{values} matches \"{}\"", printable(&self.field), printable(&self.pattern))
+    }
+}
+
 impl WayTold {
     /// A way by a rule of this policy.
     pub fn of(policy: &WholePolicy, way: &Way) -> Option<WayTold> {
@@ -196,6 +221,7 @@ impl WayTold {
             until: moment_told(until),
             except,
             except_sources,
+            where_name: way.where_name.iter().map(TieTold::of).collect(),
             example: way.example.clone(),
         })
     }
@@ -290,6 +316,10 @@ pub fn in_words(policy: &WholePolicy, way: &Way) -> String {
     words.extend(told.reference.map(|kind| format!("by {kind}")));
     words.extend(told.from.map(|moment| format!("not before {moment}")));
     words.extend(told.until.map(|moment| format!("until {moment}")));
+    if !told.where_name.is_empty() {
+        let ties: Vec<String> = told.where_name.iter().map(TieTold::in_words).collect();
+        words.push(format!("where {}", ties.join(" and ")));
+    }
     if !way.except.is_empty() {
         let except = way.except.iter().filter_map(|rule| Some(policy.named(*rule)?.told()));
         words.push(format!("except where {} decides", except.collect::<Vec<_>>().join(" or ")));

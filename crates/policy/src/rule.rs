@@ -407,9 +407,9 @@ impl Rule {
         Ok(bindings)
     }
 
-    /// The fields whose patterns go by the name, also by way of what other fields catch.
-    fn by_name(&self) -> Vec<Field> {
-        let mut fields = vec![Field::Name];
+    /// This field, and those whose patterns go by it, also by way of what other fields catch.
+    fn going_by(&self, field: Field) -> Vec<Field> {
+        let mut fields = vec![field];
         loop {
             let more = self.fields.iter().find(|(field, pattern)| {
                 !fields.contains(field) && pattern.as_ref().is_some_and(|pattern| goes_by(pattern, &fields))
@@ -419,6 +419,16 @@ impl Rule {
                 None => return fields,
             }
         }
+    }
+
+    /// The fields whose patterns go by the name.
+    pub(crate) fn by_name(&self) -> Vec<Field> {
+        self.going_by(Field::Name)
+    }
+
+    /// Whether the pattern of the name goes by this other field.
+    pub(crate) fn names_by(&self, field: Field) -> bool {
+        self.going_by(field).contains(&Field::Name)
     }
 
     /// The labels whose patterns go by the name.

@@ -157,6 +157,26 @@ fn what_can_lists_the_rules_that_grant_an_account_anything() {
     }
 }
 
+/// The names of such a rule are open to an account as far as its labels say, and that is said beside them.
+#[test]
+fn what_can_says_what_has_to_agree_with_the_name() {
+    let rules = r#"  - {match: {name: "/^apps\/([^\/]+)\/.+$/", labels: {team: "${name:1}"}}, actions: [pull]}
+"#;
+    let (_folder, file) = policy(rules, "");
+    let told = run(["what-can", &file, "alice"]);
+    let expected = r#"repository:/^apps\/([^\/]+)\/.+$/:pull  acl[0], where labels.team (web) matches "${name:1}", such as apps/web/a
+"#;
+    assert_eq!((told.code, told.out.as_str()), (0, expected), "{}", told.err);
+    let told = json_of(&run(["what-can", &file, "alice", "--json"]).out);
+    let held = json!([{"field": "labels.team", "pattern": "${name:1}", "values": ["web"]}]);
+    assert_eq!(told["rules"][0]["where"], held, "{told}");
+    // Of one name nothing is left open.
+    let told = run(["who-can", &file, "pull", "repository:apps/web/x"]);
+    assert_eq!((told.code, told.out.as_str()), (0, "alice  acl[0]\n"), "{}", told.err);
+    let told = run(["who-can", &file, "pull", "repository:/^apps\\/we[bc]\\/x$/", "--all"]);
+    assert!(told.code == 4 && told.out.starts_with("nobody\nundecided"), "{}{}", told.out, told.err);
+}
+
 /// Check 25 of the reference: what is printed decides alike.
 #[test]
 fn minimise_prints_rules_that_decide_alike_and_keeps_comments() {

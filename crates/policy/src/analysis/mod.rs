@@ -25,7 +25,7 @@ use time::OffsetDateTime;
 
 pub use self::diff::{Difference, Findings, Shift, Side, Undecided, diff};
 pub use self::spare::{After, Spare, mergeable, shadowed, spare};
-pub use self::who::{Can, Names, Symbolic, Wanted, Way, Ways, WhatCan, WhoCan, deciding, what_can, who_can};
+pub use self::who::{Can, Names, Symbolic, Tie, Wanted, Way, Ways, WhatCan, WhoCan, deciding, what_can, who_can};
 
 use super::acl::Acl;
 use super::pattern::LabelValues;

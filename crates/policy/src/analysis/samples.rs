@@ -26,16 +26,16 @@ enum Piece {
 #[derive(Default)]
 pub(super) struct Samples {
     /// A shortest name for each expression that was made of what an account has.
-    known: HashMap<(Grammar, String), Option<String>>,
+    known: HashMap<(Grammar, String, Option<String>), Option<String>>,
 }
 
 impl Samples {
-    /// Names that a rule could match for an account, with any of these labels.
+    /// Names that a rule could match for an account, with any of these labels; with `within`, such as this expression matches too.
     pub(super) fn names<'l>(
         &mut self,
         rule: &Rule,
         (account, labels): (&str, impl IntoIterator<Item = &'l LabelValues>),
-        place: &Place,
+        (place, within): (&Place, Option<&str>),
         still: &dyn Fn() -> bool,
     ) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
@@ -52,15 +52,14 @@ impl Samples {
             let language = pattern.language(&Bindings::new(values, labels), &is_open);
             let grammar = Grammar::of_names(&place.kind);
             for filled in with_groups(language.source(), pattern.groups().unwrap_or_default(), &pieces) {
-                names.extend(self.shortest(grammar, filled, still));
+                names.extend(self.shortest((grammar, filled, within.map(str::to_owned)), still));
             }
         }
         names
     }
 
-    /// A shortest name for this expression.
-    fn shortest(&mut self, grammar: Grammar, source: String, still: &dyn Fn() -> bool) -> Option<String> {
-        let key = (grammar, source);
+    /// A shortest name that the expression matches, and the other one too where there is one.
+    fn shortest(&mut self, key: (Grammar, String, Option<String>), still: &dyn Fn() -> bool) -> Option<String> {
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
@@ -69,9 +68,10 @@ impl Samples {
         }
         let mut shortest = None;
         // Where nothing was found, there is no name to ask about: the rule is told as undecided.
-        let _ = walk(grammar, Some(&[&key.1]), &[&key.1], still, &mut |met| {
-            shortest = Some(met.text());
-            ControlFlow::Break(())
+        let (grammar, source, within) = &key;
+        let _ = walk(*grammar, Some(&[source]), &[within.as_ref().unwrap_or(source)], still, &mut |met| {
+            shortest = (!met.matched.is_empty()).then(|| met.text());
+            if shortest.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         self.known.insert(key, shortest.clone());
         shortest

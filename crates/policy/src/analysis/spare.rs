@@ -226,11 +226,16 @@ fn includes(one: &Rule, other: &Rule, field: Field, grammar: Grammar, still: &dy
 }
 
 /// Whether a pattern matches every text of the grammar.
-fn matches_all(wide: &Pattern, grammar: Grammar, still: &dyn Fn() -> bool) -> bool {
+pub(super) fn matches_all(wide: &Pattern, grammar: Grammar, still: &dyn Fn() -> bool) -> bool {
     // Nearly all patterns leave these out, which are of each grammar, and are done with.
     wide.literal().is_none()
         && ["x", "repository"].iter().all(|text| wide.matches_alone(text).unwrap_or(false))
         && exactly(wide).is_some_and(|all| takes_all(grammar, None, &all, still))
+}
+
+/// Whether a pattern matches every text of the grammar that this expression does.
+pub(super) fn takes_all_of(wide: &Pattern, grammar: Grammar, within: &str, still: &dyn Fn() -> bool) -> bool {
+    exactly(wide).is_some_and(|all| takes_all(grammar, Some(&[within]), &all, still))
 }
 
 /// Whether every text of the grammar that matches what is `within` matches `all`.
@@ -298,7 +303,7 @@ fn is_disjoint(one: &Rule, other: &Rule, still: &dyn Fn() -> bool) -> bool {
 }
 
 /// What a rule's names are: those of Dockwarden's own wherever they could be meant.
-fn names_of(rule: &Rule) -> Grammar {
+pub(super) fn names_of(rule: &Rule) -> Grammar {
     match rule.pattern(Field::Type).and_then(Pattern::literal) {
         Some(kind) if kind != OURS => Grammar::Name,
         Some(_) | None => Grammar::Ours,

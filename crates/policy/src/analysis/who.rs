@@ -2,6 +2,8 @@
 
 mod deciders;
 mod symbolic;
+mod ties;
+mod whole;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,9 +14,12 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use self::deciders::Search;
+pub use self::ties::Tie;
+use self::ties::ties;
+use self::whole::Whole;
 use super::aligned::Reach;
 use super::held::tags;
-use super::outcomes::Live;
+use super::outcomes::{Live, Outcome};
 use super::places::{
     DIGEST, Kinds, OPEN_SERVICES, OPEN_TYPES, REGISTRY_TYPES, addresses, is_open_in, kinds, labels_of, moments, types,
 };
@@ -23,7 +28,11 @@ use super::{DECIDED_BELOW, Narrow, Place, Unlisted, World, grants};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern};
 use crate::regular::{Grammar, walk};
 use crate::rule::{Grants, Rule};
-use crate::scope::{Action, OUR_SERVICE, OURS, Reference};
+use crate::scope::{Action, Actions, OUR_SERVICE, OURS, Reference, Resource};
+use crate::{Budget, Question};
+
+const TOO_MUCH: &str = "a decision takes too much work";
+const NOT_REGULAR: &str = "which names these rules match takes more than a regular expression";
 
 /// The names that are asked about.
 #[derive(Debug)]
@@ -60,6 +69,8 @@ pub struct Way {
     pub place: Place,
     /// Rules above that decide otherwise, where they match too.
     pub except: BTreeSet<usize>,
+    /// What has to agree with the name, where several are asked about.
+    pub where_name: Vec<Tie>,
 }
 
 /// Somebody's ways to a right.
@@ -115,7 +126,7 @@ pub struct WhatCan {
 
 /// Finds everybody who may do something.
 pub fn who_can(world: &World<'_>, wanted: &Wanted, narrow: &Narrow, still: &dyn Fn() -> bool) -> WhoCan {
-    let mut asking = Asking::new(world, narrow, still, Some(wanted));
+    let mut asking = Asking::new(&Whole { world, narrow, wanted: Some(wanted), account: None, still });
     let mut found = WhoCan::default();
     for (account, labels) in &world.accounts {
         let Some(labels) = labels else { continue };
@@ -132,9 +143,7 @@ pub fn who_can(world: &World<'_>, wanted: &Wanted, narrow: &Narrow, still: &dyn 
         Unlisted::Nobody => {}
         Unlisted::Anybody => found.symbolic = asking.symbolic(wanted),
     }
-    if world.below.is_somebody() {
-        asking.say(DECIDED_BELOW, None);
-    }
+    asking.say_what_is_below();
     found.undecided = asking.undecided.into_iter().collect();
     found
 }
@@ -147,15 +156,13 @@ pub fn what_can(
     narrow: &Narrow,
     still: &dyn Fn() -> bool,
 ) -> WhatCan {
-    let mut asking = Asking::new(world, narrow, still, None);
+    let mut asking = Asking::new(&Whole { world, narrow, wanted: None, account: Some(account), still });
     let mut found = WhatCan { rules: asking.rights(account, labels), undecided: Vec::new() };
-    if world.below.is_somebody() {
-        asking.say(DECIDED_BELOW, None);
-    }
+    asking.say_what_is_below();
     if !world.accounts.contains_key(account) {
-        let all = asking.rules.iter().enumerate();
-        let by_label: BTreeSet<usize> =
-            all.filter(|(_, rule)| labels_of(rule).next().is_some()).map(|(number, _)| number).collect();
+        let is_by_label =
+            |number: &usize| asking.rules.get(*number).is_some_and(|rule| labels_of(rule).next().is_some());
+        let by_label: BTreeSet<usize> = asking.near.iter().copied().filter(is_by_label).collect();
         if !by_label.is_empty() {
             asking.say(
                 "the account cannot be listed, so its labels are not known, and these rules look at labels",
@@ -181,14 +188,18 @@ struct Asking<'a, 'p> {
     world: &'a World<'p>,
     still: &'a dyn Fn() -> bool,
     rules: Vec<&'p Rule>,
-    /// The rules that may be about what is asked.
+    /// The rules that may be about what is asked, down to one that decides all of it.
     near: Vec<usize>,
+    /// Whether anything that was asked may be decided by no rule.
+    falls_through: bool,
     addresses: Vec<Option<IpAddr>>,
     moments: Vec<OffsetDateTime>,
     /// The moment from which on all matter; `None` where only one does.
     from: Option<OffsetDateTime>,
     /// Those of registries.
     services: Vec<String>,
+    /// Whether these are all, and none stands for others.
+    knows_services: bool,
     /// Those for which is asked about what is Dockwarden's own.
     ours: Vec<String>,
     /// A tag of each kind that rules tell apart for everybody, where any rule looks at tags or digests.
@@ -199,12 +210,8 @@ struct Asking<'a, 'p> {
 }
 
 impl<'a, 'p> Asking<'a, 'p> {
-    fn new(
-        world: &'a World<'p>,
-        narrow: &'a Narrow,
-        still: &'a dyn Fn() -> bool,
-        wanted: Option<&Wanted>,
-    ) -> Asking<'a, 'p> {
+    fn new(asked: &Whole<'a, 'p>) -> Asking<'a, 'p> {
+        let Whole { world, narrow, wanted, account, still } = *asked;
         let rules = world.rules();
         let is_near = |rule: &Rule| match wanted {
             Some(Wanted { names: Names::One(name), kind, .. }) => Reach::new(rule).may_reach(kind, name),
@@ -213,8 +220,12 @@ impl<'a, 'p> Asking<'a, 'p> {
             }
             None => true,
         };
-        let near: Vec<usize> =
+        let mut near: Vec<usize> =
             (0..rules.len()).filter(|number| rules.get(*number).is_some_and(|rule| is_near(rule))).collect();
+        // What is below is never asked, and leaves nothing open.
+        let decides_all = |number: &usize| rules.get(*number).is_some_and(|rule| asked.is_decided_by(rule));
+        let last = near.iter().position(decides_all);
+        near.truncate(last.map_or(near.len(), |last| last + 1));
         let about = || near.iter().filter_map(|number| rules.get(*number).copied());
         let mut undecided: BTreeMap<&'static str, BTreeSet<usize>> = BTreeMap::new();
         let mut say_open = |field: Field, why: &'static str| {
@@ -255,14 +266,24 @@ impl<'a, 'p> Asking<'a, 'p> {
             from: narrow.at.is_none().then_some(narrow.from),
             moments: narrow.at.map_or_else(|| moments(about(), narrow.from), |at| vec![at]),
             ours: vec![narrow.service.clone().unwrap_or_else(|| OUR_SERVICE.to_owned())],
+            knows_services: narrow.service.is_some() || !world.services.is_empty(),
             services,
             near,
             rules,
+            // Of those who cannot be listed, not all are tried.
+            falls_through: last.is_none() && world.unlisted == Unlisted::Anybody && account.is_none(),
             world,
             still,
             searches: HashMap::new(),
             samples: Samples::default(),
             undecided,
+        }
+    }
+
+    /// Says that what no rule matches may be granted all the same, where anything gets there.
+    fn say_what_is_below(&mut self) {
+        if self.falls_through && self.world.below.is_somebody() {
+            self.say(DECIDED_BELOW, None);
         }
     }
 
@@ -331,17 +352,19 @@ impl<'a, 'p> Asking<'a, 'p> {
             }
             let by = match &wanted.names {
                 Names::One(name) => match self.world.decide(account, labels, &place, name) {
-                    Ok(by) => vec![(by, name.clone())],
+                    Ok(by) => {
+                        self.falls_through |= by.is_none();
+                        vec![(by, name.clone())]
+                    }
                     Err(()) => {
-                        self.say("a decision takes too much work", None);
+                        self.say(TOO_MUCH, None);
                         continue;
                     }
                 },
                 Names::AnyOf(pattern) | Names::AllOf(pattern) => {
-                    let found = self.deciders((account, labels), &place, Some(pattern), &mut hidden);
-                    let refused = |(by, _): &(Option<usize>, String)| !self.does_grant(*by, &wanted.action);
+                    let (found, unsure) = self.deciders((account, labels), &place, Some(pattern), &mut hidden);
                     let all_of = matches!(wanted.names, Names::AllOf(_));
-                    if all_of && found.iter().any(refused) { Vec::new() } else { found }
+                    if all_of && !self.grants_all(&found, &unsure, &wanted.action) { Vec::new() } else { found }
                 }
             };
             deciding.extend(by.iter().filter_map(|(by, _)| *by));
@@ -352,14 +375,19 @@ impl<'a, 'p> Asking<'a, 'p> {
                 .collect();
             granted += usize::from(!granting.is_empty());
             for (rule, example) in granting {
-                Asking::add(&mut all, (rule, example), &place);
+                Asking::add(&mut all, rule, (rule, example), &place);
             }
         }
-        if matches!(wanted.names, Names::One(_)) {
+        match &wanted.names {
             // It is one name: whatever decides it anywhere does so instead of those below.
-            hidden = all.keys().flat_map(|rule| deciding.iter().map(|by| (*rule, *by))).collect();
+            Names::One(_) => {
+                hidden = all.keys().flat_map(|rule| deciding.iter().map(|by| (*rule, *by))).collect();
+            }
+            Names::AnyOf(_) | Names::AllOf(_) => {
+                all.values_mut().for_each(|way| way.where_name = self.ties(way.rule, account, labels));
+            }
         }
-        self.except(&mut all, &hidden);
+        self.except(all.values_mut(), &hidden);
         Ways { ways: all.into_values().collect(), always: asked == granted }
     }
 
@@ -367,34 +395,60 @@ impl<'a, 'p> Asking<'a, 'p> {
         grants(by.and_then(|by| self.rules.get(by)), action)
     }
 
-    fn add(all: &mut BTreeMap<usize, Way>, (rule, example): (usize, String), place: &Place) {
-        let way = all.entry(rule).or_insert_with(|| Way {
+    /// Whether an action is granted for all names, of which these are decided so; where nobody can tell, that is said.
+    fn grants_all(&mut self, found: &[(Option<usize>, String)], unsure: &[Outcome], action: &Action) -> bool {
+        if found.iter().any(|(by, _)| !self.does_grant(*by, action)) {
+            return false;
+        }
+        // One of the names that were not tried may be decided by any of the rules that could do so.
+        let is_open = |outcome: &&Outcome| {
+            let refuses = |by: Option<usize>| !self.does_grant(by, action);
+            refuses(outcome.first) || outcome.maybe.iter().any(|by| refuses(Some(*by)))
+        };
+        let open: BTreeSet<usize> = unsure.iter().filter(is_open).flat_map(|outcome| outcome.maybe.clone()).collect();
+        let is_sure = open.is_empty();
+        if !is_sure {
+            self.say(NOT_REGULAR, open);
+        }
+        is_sure
+    }
+
+    fn add<K: Ord>(all: &mut BTreeMap<K, Way>, key: K, (rule, example): (usize, String), place: &Place) {
+        let way = all.entry(key).or_insert_with(|| Way {
             rule,
             services: BTreeSet::new(),
             example,
             place: place.clone(),
             except: BTreeSet::new(),
+            where_name: Vec::new(),
         });
         way.services.insert(place.service.clone());
     }
 
+    /// What of a rule has to agree with the name, for an account.
+    fn ties(&self, rule: usize, account: &str, labels: &LabelValues) -> Vec<Tie> {
+        self.rules.get(rule).map(|rule| ties(rule, account, labels)).unwrap_or_default()
+    }
+
     /// Names those rules that decide otherwise what these do not because of them.
-    fn except(&self, ways: &mut BTreeMap<usize, Way>, hidden: &BTreeSet<(usize, usize)>) {
+    fn except<'w>(&self, ways: impl Iterator<Item = &'w mut Way>, hidden: &BTreeSet<(usize, usize)>) {
         let grants = |rule: usize| self.rules.get(rule).map(|rule| rule.grants());
-        for (rule, way) in ways {
-            let by = hidden.range((*rule, 0)..(*rule, *rule)).map(|(_, by)| *by);
-            way.except.extend(by.filter(|by| grants(*by) != grants(*rule)));
+        for way in ways {
+            let rule = way.rule;
+            let by = hidden.range((rule, 0)..(rule, rule)).map(|(_, by)| *by);
+            way.except.extend(by.filter(|by| grants(*by) != grants(rule)));
         }
     }
 
     fn rights(&mut self, account: &str, labels: &Arc<LabelValues>) -> Vec<Can> {
-        let Kinds { texts: types, complete } = types(&self.rules, self.still);
+        let about: Vec<&Rule> = self.near.iter().filter_map(|number| self.rules.get(*number).copied()).collect();
+        let Kinds { texts: types, complete } = types(&about, self.still);
         if !complete {
             self.say(OPEN_TYPES, None);
         }
-        let mut all: BTreeMap<(String, usize), Way> = BTreeMap::new();
+        let mut all: BTreeMap<(String, usize, Option<String>), Way> = BTreeMap::new();
         for kind in types {
-            let mut ways: BTreeMap<usize, Way> = BTreeMap::new();
+            let mut ways: BTreeMap<(usize, Option<String>), Way> = BTreeMap::new();
             let mut hidden = BTreeSet::new();
             let term = self.world.term(account);
             for place in self.places(account, labels, &kind, None).iter().filter(|place| term.holds(place.now)) {
@@ -402,36 +456,42 @@ impl<'a, 'p> Asking<'a, 'p> {
                     self.say("the time was not enough for all that rules tell apart", None);
                     break;
                 }
-                for (by, name) in self.deciders((account, labels), place, None, &mut hidden) {
-                    if let Some(rule) = by {
-                        Asking::add(&mut ways, (rule, name), place);
-                    }
+                for (by, name) in self.deciders((account, labels), place, None, &mut hidden).0 {
+                    let Some(rule) = by else { continue };
+                    // Other names for each service are told for each.
+                    let service = self.names_by_service(rule).then(|| place.service.clone());
+                    Asking::add(&mut ways, (rule, service), (rule, name), place);
                 }
             }
-            self.except(&mut ways, &hidden);
-            all.extend(ways.into_iter().map(|(rule, way)| ((kind.clone(), rule), way)));
+            self.except(ways.values_mut(), &hidden);
+            all.extend(ways.into_iter().map(|((rule, service), way)| ((kind.clone(), rule, service), way)));
         }
-        let mut told: BTreeMap<(String, usize), Can> = BTreeMap::new();
-        let elsewhere: BTreeSet<usize> = all.keys().filter(|(kind, _)| kind != OURS).map(|(_, rule)| *rule).collect();
-        for ((kind, rule), way) in all {
-            let own = self.rules.get(rule);
+        let mut told: BTreeMap<(String, usize, String), Can> = BTreeMap::new();
+        let elsewhere: BTreeSet<usize> =
+            all.keys().filter(|(kind, _, _)| kind != OURS).map(|(_, rule, _)| *rule).collect();
+        for ((kind, rule, _), mut way) in all {
+            let own = self.rules.get(rule).copied();
             // A rule about whatever there is names no right to manage anything, unless it lists one.
             let is_incidental = own.is_some_and(|own| own.pattern(Field::Type).is_none() && !manages(own));
             if kind == OURS && is_incidental && elsewhere.contains(&rule) {
                 continue;
             }
-            let values = FieldValues { account, kind: &kind, name: &way.example, service: &way.place.service };
-            let expanded = |field| {
-                let pattern = own.and_then(|own| own.pattern(field));
-                pattern.map_or_else(|| "any".to_owned(), |pattern| pattern.expand(&Bindings::new(values, labels)))
+            way.where_name = self.ties(rule, account, labels);
+            let name = self.names_told((account, labels), &kind, &way);
+            // A type that was tried stands for all that the rule matches, unless its names go by it.
+            let pattern = own.and_then(|own| own.pattern(Field::Type));
+            let is_one = kind == OURS
+                || REGISTRY_TYPES.contains(&kind.as_str())
+                || own.is_some_and(|own| own.names_by(Field::Type));
+            let kind = match (is_one, pattern) {
+                (true, _) => kind,
+                (false, None) => "any".to_owned(),
+                (false, Some(pattern)) => {
+                    let values = FieldValues { account, kind: &kind, name: &way.example, service: &way.place.service };
+                    pattern.expand(&Bindings::new(values, labels))
+                }
             };
-            let name = expanded(Field::Name);
-            // A type that was tried stands for all that the rule matches.
-            let kind = match kind == OURS || REGISTRY_TYPES.contains(&kind.as_str()) {
-                true => kind,
-                false => expanded(Field::Type),
-            };
-            match told.entry((kind.clone(), rule)) {
+            match told.entry((kind.clone(), rule, name.clone())) {
                 Entry::Vacant(place) => _ = place.insert(Can { kind, name, way }),
                 Entry::Occupied(mut known) => {
                     let known = &mut known.get_mut().way;
@@ -442,6 +502,36 @@ impl<'a, 'p> Asking<'a, 'p> {
         }
         told.into_values().collect()
     }
+
+    /// Whether a rule matches other names for each service, and the services are known.
+    fn names_by_service(&self, rule: usize) -> bool {
+        self.knows_services && self.rules.get(rule).is_some_and(|rule| rule.names_by(Field::Service))
+    }
+
+    /// The names that a rule matches, with its placeholders filled in where they stand for one thing.
+    fn names_told(&self, (account, labels): (&str, &LabelValues), kind: &str, way: &Way) -> String {
+        let Some(rule) = self.rules.get(way.rule) else { return String::new() };
+        let Some(pattern) = rule.pattern(Field::Name) else { return "any".to_owned() };
+        // A service that was tried stands for others.
+        if rule.names_by(Field::Service) && !self.names_by_service(way.rule) {
+            return pattern.text().to_owned();
+        }
+        let Ok(resource) = Resource::of_type(kind, &way.example) else { return pattern.text().to_owned() };
+        let question = Question {
+            account,
+            labels,
+            address: way.place.address,
+            service: &way.place.service,
+            resource: &resource,
+            actions: &Actions::new(),
+            reference: way.place.reference.as_ref(),
+            now: way.place.now,
+        };
+        match rule.bindings(&question, &mut Budget::for_request()) {
+            Ok(bindings) => pattern.expand(&bindings),
+            Err(_) => pattern.text().to_owned(),
+        }
+    }
 }
 
 /// The rules that decide anything for the listed accounts; `None` where that could not be told.
@@ -450,7 +540,7 @@ pub fn deciding(world: &World<'_>, narrow: &Narrow, still: &dyn Fn() -> bool) ->
         Unlisted::Nobody => {}
         Unlisted::Anybody => return None,
     }
-    let mut asking = Asking::new(world, narrow, still, None);
+    let mut asking = Asking::new(&Whole { world, narrow, wanted: None, account: None, still });
     let mut all = BTreeSet::new();
     for (account, labels) in &world.accounts {
         let Some(labels) = labels else { continue };

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use policy::acl::Acl;
-use policy::analysis::{Below, Findings, Shift, Side, Unlisted, World, what_can};
-use policy::pattern::LabelValue;
-use policy::rule::RuleText;
+use policy::analysis::{Below, Findings, Names, Shift, Side, Unlisted, World, what_can, who_can};
+use policy::pattern::{LabelValue, Pattern};
+use policy::rule::{MatchField, RuleText};
+use policy::scope::Action;
 
-use super::{acl, everywhere, found, labels, rule};
+use super::{acl, asked, everywhere, found, labels, rule};
 
 fn with_label(label: &str, pattern: &str, rule: RuleText) -> RuleText {
     RuleText { labels: BTreeMap::from([(label.to_owned(), pattern.to_owned())]), ..rule }
@@ -142,4 +143,133 @@ fn who_is_let_in_by_one_policy_only_is_tried_with_names_of_their_labels() {
     let can = what_can(&new, "alice", &labels(&[("gid", "20")]), &everywhere(), &|| true);
     let examples: Vec<(usize, &str)> = can.rules.iter().map(|can| (can.way.rule, can.way.example.as_str())).collect();
     assert!(examples.contains(&(0, "g/20/a")) && can.undecided.is_empty(), "{can:?}");
+}
+
+/// A rule that holds a label or the account against the name is open for some of its names only.
+#[test]
+fn what_is_held_against_the_name_is_told_beside_it() {
+    let team = with_label("team", "${name:1}", rule(r"/^apps\/([^\/]+)\/.+$/", "pull"));
+    let own = RuleText { account: Some("${name:1}".to_owned()), ..rule(r"/^u\/([^\/]+)\/.+$/", "pull") };
+    let list = acl(&[team, own, rule("team/*", "pull")]);
+    let world = one_account(&list, &[("team", "web"), ("team", "api")], Unlisted::Nobody);
+    let labels = world.accounts["alice"].clone().unwrap();
+    let can = what_can(&world, "alice", &labels, &everywhere(), &|| true);
+    assert_eq!(can.undecided, []);
+    let told: Vec<_> = can.rules.iter().map(|can| (can.way.rule, can.way.where_name.as_slice())).collect();
+    let [(0, [by_label]), (1, [by_account]), (2, [])] = *told else { panic!("{told:?}") };
+    assert_eq!((&by_label.field, by_label.pattern.as_str()), (&MatchField::Label("team".to_owned()), "${name:1}"));
+    assert_eq!(by_label.values, ["web", "api"]);
+    assert_eq!((&by_account.field, by_account.values.as_slice()), (&MatchField::Account, &["alice".to_owned()][..]));
+}
+
+/// Of such a rule, few names are tried: that these are granted says nothing of all.
+#[test]
+fn all_names_are_granted_only_where_that_is_sure_of_each() {
+    let team = with_label("team", "${name:1}", rule(r"/^apps\/([^\/]+)\/.+$/", "pull"));
+    let who = |rules: &[RuleText], names: Names| {
+        let list = acl(rules);
+        let found = who_can(
+            &one_account(&list, &[("team", "web")], Unlisted::Nobody),
+            &asked(Action::Pull, names),
+            &everywhere(),
+            &|| true,
+        );
+        (found.accounts.len(), found.undecided.into_iter().flat_map(|(_, rules)| rules).collect::<Vec<_>>())
+    };
+    let pattern = |text: &str| Pattern::compile(text).unwrap();
+    // Of these two names the walk meets one.
+    let two = r"/^apps\/we[bc]\/x$/";
+    assert_eq!(who(std::slice::from_ref(&team), Names::AllOf(pattern(two))), (0, vec![0]));
+    assert_eq!(who(std::slice::from_ref(&team), Names::AnyOf(pattern(two))).0, 1);
+    assert_eq!(who(&[team.clone(), rule("apps/*/x", "pull")], Names::AllOf(pattern(two))), (1, vec![]));
+    // A name that is made of the label is of the pattern that is asked about.
+    assert_eq!(who(std::slice::from_ref(&team), Names::AnyOf(pattern("apps/*/x"))), (1, vec![]));
+    assert_eq!(who(std::slice::from_ref(&team), Names::AnyOf(pattern("apps/web2/*"))), (0, vec![0]));
+}
+
+/// Whoever cannot be listed needs just what the name says.
+#[test]
+fn labels_and_accounts_that_a_name_asks_for_are_taken_from_it() {
+    let team = with_label("team", "t-${name:1}", rule(r"/^apps\/([^\/]+)\/.+$/", "pull"));
+    let own = RuleText { account: Some("${name:1}".to_owned()), ..rule(r"/^u\/([^\/]+)\/.+$/", "pull") };
+    let list = acl(&[team, own]);
+    let world = one_account(&list, &[], Unlisted::Anybody);
+    let found = |name: &str| {
+        let wanted = asked(Action::Pull, Names::One(name.to_owned()));
+        let found = who_can(&world, &wanted, &everywhere(), &|| true);
+        assert_eq!(found.undecided, [], "{name}");
+        found.symbolic.into_iter().map(|other| (other.account, other.labels)).collect::<Vec<_>>()
+    };
+    assert_eq!(found("apps/web/x"), [(None, BTreeMap::from([("team".to_owned(), ["t-web".to_owned()].into())]))]);
+    assert_eq!(found("u/zed/x"), [(Some("zed".to_owned()), BTreeMap::new())]);
+}
+
+/// A name that holds the service is another for each.
+#[test]
+fn names_that_go_by_the_service_are_told_for_each() {
+    let by_service = RuleText { service: Some(r"/^(\w+)\.example$/".to_owned()), ..rule("${service:1}/*", "pull") };
+    let list = acl(&[by_service, rule("${service}/*", "push")]);
+    let services = vec!["a.example".to_owned(), "b.example".to_owned()];
+    let world = World { services, ..one_account(&list, &[], Unlisted::Nobody) };
+    let told = |world: &World<'_>| {
+        let can = what_can(world, "alice", &labels(&[]), &everywhere(), &|| true);
+        let told = can.rules.into_iter().map(|can| (can.name, can.way.services.into_iter().collect::<Vec<_>>().join(",")));
+        told.collect::<Vec<_>>()
+    };
+    let expected = ["a/*", "b/*", "a.example/*", "b.example/*"].map(str::to_owned);
+    let services = ["a.example", "b.example", "a.example", "b.example"].map(str::to_owned);
+    assert_eq!(told(&world), expected.into_iter().zip(services).collect::<Vec<_>>());
+    // One service that was tried stands for others.
+    let open = World { services: Vec::new(), ..world };
+    let names: Vec<String> = told(&open).into_iter().map(|(name, _)| name).collect();
+    assert!(names.contains(&"${service}/*".to_owned()) && !names.contains(&"a/*".to_owned()), "{names:?}");
+}
+
+/// What rules above decide altogether is never asked of those below, and leaves nothing open.
+#[test]
+fn what_is_never_reached_leaves_nothing_open() {
+    let typed = RuleText { kind: Some("${account}".to_owned()), ..rule("*", "pull") };
+    let by_label = with_label("team", "web", rule("a", "pull"));
+    let tied = with_label("team", "${name:1}", rule(r"/^([a-z]+)$/", "pull"));
+    let all = RuleText::default();
+    let mine = RuleText { account: Some("alice".to_owned()), ..RuleText::default() };
+    let open = |rules: &[RuleText], unlisted| {
+        let list = acl(rules);
+        let world = World { below: Below::SomebodyElse(0), ..one_account(&list, &[("team", "web")], unlisted) };
+        let can = |account: &str, pairs: &[(&str, &str)]| {
+            !what_can(&world, account, &labels(pairs), &everywhere(), &|| true).undecided.is_empty()
+        };
+        let who = |names: Names| {
+            !who_can(&world, &asked(Action::Pull, names), &everywhere(), &|| true).undecided.is_empty()
+        };
+        let pattern = |text: &str| Pattern::compile(text).unwrap();
+        [
+            can("alice", &[("team", "web")]),
+            can("zed", &[]),
+            who(Names::One("a".to_owned())),
+            who(Names::AnyOf(pattern("a*"))),
+            who(Names::AllOf(pattern("a*"))),
+        ]
+    };
+    let below = || [typed.clone(), by_label.clone(), tied.clone()].into_iter();
+    let with = |above: RuleText| -> Vec<RuleText> { std::iter::once(above).chain(below()).collect() };
+    assert_eq!(open(&with(all.clone()), Unlisted::Anybody), [false; 5]);
+    assert_eq!(open(std::slice::from_ref(&all), Unlisted::Nobody), [false; 5]);
+    // Of one account, or of some names, only these are decided.
+    assert_eq!(open(&with(mine.clone()), Unlisted::Anybody), [false, true, true, true, true]);
+    assert_eq!(open(std::slice::from_ref(&mine), Unlisted::Nobody), [false, true, false, false, false]);
+    assert_eq!(open(&with(rule("/^a/", "pull")), Unlisted::Anybody), [true, true, false, false, false]);
+    assert_eq!(open(&[rule("/^ab/", "pull")], Unlisted::Anybody), [true; 5]);
+    // Each condition leaves some of it to those below.
+    let window = RuleText { not_before: Some(super::NOW + time::Duration::days(1)), ..RuleText::default() };
+    for other in [
+        RuleText { ip: Some("10.0.0.0/8".to_owned()), ..RuleText::default() },
+        RuleText { kind: Some("repository".to_owned()), name: Some("a".to_owned()), ..RuleText::default() },
+        RuleText { service: Some("other".to_owned()), ..RuleText::default() },
+        RuleText { reference: Some("tag".to_owned()), ..RuleText::default() },
+        with_label("team", "*", RuleText::default()),
+        window,
+    ] {
+        assert!(open(&[other.clone()], Unlisted::Anybody)[1..4].iter().any(|open| *open), "{other:?}");
+    }
 }

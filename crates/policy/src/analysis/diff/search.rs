@@ -151,7 +151,7 @@ impl Work<'_, '_> {
                     return;
                 }
                 let labels = asker.old.iter().chain(&asker.new).map(|labels| &**labels);
-                for name in self.samples.names(rule, (&asker.name, labels), place, self.still) {
+                for name in self.samples.names(rule, (&asker.name, labels), (place, None), self.still) {
                     let nothing = Outcome::default;
                     let candidate = Candidate { name, old: nothing(), new: nothing(), sure: false };
                     self.confirm(&candidate, &[asker], place, found);

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::Asking;
+use super::{Asking, NOT_REGULAR, TOO_MUCH};
 use crate::analysis::Place;
 use crate::analysis::held::{Left, is_tied, left};
 use crate::analysis::outcomes::{Decided, Live, Outcome, TRIED, outcomes};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, Unfinished};
 use crate::rule::Rule;
-use crate::scope::Reference;
+use crate::scope::{Reference, Resource};
 
 /// The outcomes that there are, each with names.
 pub(super) struct Search {
@@ -23,14 +23,15 @@ pub(super) struct Search {
 
 impl Asking<'_, '_> {
     /// Each rule that decides any name that the pattern matches, with such a name; confirmed by the ordinary decision. In `hidden`,
-    /// each rule that matches some such name is put beside those that decide it instead.
+    /// each rule that matches some such name is put beside those that decide it instead. And each choice of rules among which it is not
+    /// known which one decides a name.
     pub(super) fn deciders(
         &mut self,
         (account, labels): (&str, &Arc<LabelValues>),
         place: &Place,
         pattern: Option<&Pattern>,
         hidden: &mut BTreeSet<(usize, usize)>,
-    ) -> Vec<(Option<usize>, String)> {
+    ) -> (Vec<(Option<usize>, String)>, Vec<Outcome>) {
         let mut sets: Vec<String> = Vec::new();
         let mut numbers: HashMap<String, usize> = HashMap::new();
         let mut live: Vec<Live> = Vec::new();
@@ -54,8 +55,9 @@ impl Asking<'_, '_> {
         let nothing = LabelValues::new();
         let within =
             pattern.map(|pattern| pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true));
-        let within: Option<usize> = within.map(|language| {
-            sets.push(language.source().to_owned());
+        let asked = within.map(|language| language.source().to_owned());
+        let within: Option<usize> = asked.clone().map(|source| {
+            sets.push(source);
             sets.len() - 1
         });
         let grammar = Grammar::of_names(&place.kind);
@@ -109,18 +111,28 @@ impl Asking<'_, '_> {
             Err(Unfinished::Size) => self.say("the memory was not enough to try all names", None),
         }
         hidden.extend(&search.hidden);
+        self.falls_through |= search.met.iter().any(|(outcome, _)| outcome.first.is_none());
         let mut found: BTreeMap<Option<usize>, String> = BTreeMap::new();
         for name in search.met.iter().flat_map(|(_, names)| names) {
-            if let Ok(by) = self.world.decide(account, labels, place, name) {
-                found.entry(by).or_insert_with(|| name.clone());
+            match self.world.decide(account, labels, place, name) {
+                Ok(by) => _ = found.entry(by).or_insert_with(|| name.clone()),
+                Err(()) => self.say(TOO_MUCH, None),
             }
         }
         let open: BTreeSet<usize> = search.met.iter().flat_map(|(outcome, _)| &outcome.maybe).copied().collect();
-        for rule in open.into_iter().filter_map(|rule| self.rules.get(rule).copied().filter(|rule| is_tied(rule))) {
-            for name in self.samples.names(rule, (account, [&**labels]), place, self.still) {
+        let tied: Vec<&Rule> =
+            open.into_iter().filter_map(|rule| self.rules.get(rule).copied()).filter(|rule| is_tied(rule)).collect();
+        for rule in tied {
+            let sought = (place, asked.as_deref());
+            for name in self.samples.names(rule, (account, [&**labels]), sought, self.still) {
                 let is_meant = pattern.is_none_or(|pattern| pattern.matches_alone(&name).unwrap_or(false));
-                if is_meant && let Ok(by) = self.world.decide(account, labels, place, &name) {
-                    found.entry(by).or_insert(name);
+                // What is no name is asked for by nobody.
+                if !is_meant || Resource::of_type(&place.kind, &name).is_err() {
+                    continue;
+                }
+                match self.world.decide(account, labels, place, &name) {
+                    Ok(by) => _ = found.entry(by).or_insert(name),
+                    Err(()) => self.say(TOO_MUCH, None),
                 }
             }
         }
@@ -128,10 +140,11 @@ impl Asking<'_, '_> {
             let missing = |rule: &usize| !found.contains_key(&Some(*rule));
             let open: Vec<usize> = outcome.maybe.iter().copied().filter(missing).collect();
             if !open.is_empty() {
-                self.say("which names these rules match takes more than a regular expression", open);
+                self.say(NOT_REGULAR, open);
             }
         }
-        found.into_iter().collect()
+        let unsure = search.met.iter().map(|(outcome, _)| outcome).filter(|outcome| !outcome.maybe.is_empty());
+        (found.into_iter().collect(), unsure.cloned().collect())
     }
 }
 

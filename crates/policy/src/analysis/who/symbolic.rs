@@ -4,12 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use super::{Asking, Names, Symbolic, Wanted};
 use crate::analysis::grants;
-use crate::analysis::unlisted::{somebody, wanted};
+use crate::analysis::unlisted::{shortest, somebody, wanted};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
 use crate::rule::Rule;
+use crate::scope::{Actions, Resource};
+use crate::{Budget, Question};
+
+/// The values that are wanted of each label.
+type Wants = BTreeMap<String, BTreeSet<String>>;
 
 impl Asking<'_, '_> {
     /// Accounts that cannot be listed: for each rule that grants it, one that has just what the rule asks for.
@@ -85,13 +92,51 @@ impl Asking<'_, '_> {
         any || ended.is_err()
     }
 
+    /// The account and the labels that a rule wants of whoever asks about this name, where it takes them from the name.
+    fn by_name(
+        &self,
+        rule: &Rule,
+        (account, wanted): (&str, &Wants),
+        (kind, name): (&str, &str),
+    ) -> Option<(String, Wants)> {
+        let (by_name, labels_by_name) = (rule.by_name(), rule.labels_by_name().collect::<Vec<_>>());
+        let own = rule.pattern(Field::Account).filter(|_| by_name.contains(&Field::Account));
+        if own.is_none() && labels_by_name.is_empty() {
+            return None;
+        }
+        let resource = Resource::of_type(kind, name).ok()?;
+        let (nothing, no_actions) = (LabelValues::new(), Actions::new());
+        let question = Question {
+            account,
+            labels: &nothing,
+            address: None,
+            service: "",
+            resource: &resource,
+            actions: &no_actions,
+            reference: None,
+            now: OffsetDateTime::UNIX_EPOCH,
+        };
+        let bindings = rule.bindings(&question, &mut Budget::for_request()).ok()?;
+        let filled = |pattern: &Pattern| {
+            let filled = Pattern::compile(&pattern.expand(&bindings)).ok();
+            filled.map(|filled| shortest(&filled, self.still))
+        };
+        let account = own.map_or_else(|| Some(account.to_owned()), filled)?;
+        let mut wanted = wanted.clone();
+        for (label, pattern) in labels_by_name {
+            wanted.insert(label.to_owned(), BTreeSet::from([filled(pattern)?]));
+        }
+        Some((account, wanted))
+    }
+
     /// Accounts and labels with which a rule could match the name: what stands in a placeholder is a piece of the name.
-    fn candidates(&self, rule: &Rule, asked: &Wanted) -> Vec<(String, BTreeMap<String, BTreeSet<String>>)> {
+    fn candidates(&self, rule: &Rule, asked: &Wanted) -> Vec<(String, Wants)> {
         let wanted = wanted(rule, self.still);
         let listed = self.world.accounts.keys().map(String::as_str);
         let account = somebody(rule.pattern(Field::Account), listed, self.still);
         let mut all = vec![(account.clone(), wanted.clone())];
         let Names::One(name) = &asked.names else { return all };
+        all.extend(self.by_name(rule, (&account, &wanted), (&asked.kind, name)));
         let holes: BTreeSet<String> =
             rule.pattern(Field::Name).into_iter().flat_map(Pattern::placeholders).map(ToString::to_string).collect();
         let Some(pattern) = rule.pattern(Field::Name).filter(|_| holes.len() == 1) else { return all };
