@@ -167,6 +167,7 @@ impl<'w, 'p> Work<'w, 'p> {
     }
 
     fn findings(self) -> Findings {
+        let half_known = self.half_known();
         let differences = self.rows.into_values().map(|(mut row, accounts)| {
             row.count = accounts.len();
             let mut first: Vec<String> = accounts.into_iter().collect();
@@ -175,12 +176,29 @@ impl<'w, 'p> Work<'w, 'p> {
             Difference { first, ..row }
         });
         let undecided = self.undecided.into_iter();
-        Findings {
-            differences: differences.collect(),
-            undecided: undecided
-                .map(|(why, rules)| Undecided { why: why.into(), rules: rules.into_iter().collect() })
-                .collect(),
+        let undecided = undecided.map(|(why, rules)| Undecided { why: why.into(), rules: rules.into_iter().collect() });
+        let half_known = half_known.map(|why| Undecided { why: why.into(), rules: Vec::new() });
+        Findings { differences: differences.collect(), undecided: undecided.chain(half_known).collect() }
+    }
+
+    /// Says which accounts only one side lists, where the other may let them in too: with which labels, nobody knows.
+    fn half_known(&self) -> Option<String> {
+        let is_met = |world: &World<'_>, name: &str| match world.unlisted {
+            Unlisted::Anybody => !name.is_empty() && !world.accounts.contains_key(name),
+            Unlisted::Nobody => false,
+        };
+        let listed: BTreeSet<&String> = self.old.accounts.keys().chain(self.new.accounts.keys()).collect();
+        let mut names = listed.into_iter().filter(|name| is_met(self.old, name) || is_met(self.new, name));
+        let no_rules = self.old_rules.is_empty() && self.new_rules.is_empty();
+        let first: Vec<&str> = names.by_ref().take(FIRST_ACCOUNTS).map(String::as_str).collect();
+        if first.is_empty() || no_rules {
+            return None;
         }
+        let more = if names.next().is_some() { ", …" } else { "" };
+        Some(format!(
+            "only one of the two lists these accounts, and whether the other lets them in, and with which labels, is not known: {}{more}",
+            first.join(", ")
+        ))
     }
 
     fn run(&mut self, found: &mut dyn FnMut(&Difference)) {

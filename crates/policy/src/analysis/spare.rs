@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use ipnet::IpNet;
 use time::OffsetDateTime;
 
 use super::aligned::{Reaches, key_beside_texts};
 use super::decider::decides_for;
 use crate::acl::Acl;
-use crate::pattern::{Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
+use crate::pattern::{ANYTHING, Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
 use crate::rule::{Grants, ReferenceKind, Rule};
 use crate::scope::OURS;
@@ -118,28 +119,58 @@ fn hidden(
     if first == Some(number) {
         return None;
     }
-    let grammar = names_of(rule);
     let above = above();
-    let is_alone = |above: &Rule| includes(above, rule, Field::Name, grammar, still);
+    let names = Beside::Field(Field::Name);
+    let is_alone = |above: &Rule| includes(above, rule, Field::Name, names_of(rule), still);
     // None before the first that matches one question of the rule matches all of them.
     if let Some(first) = first.filter(|first| above.contains(first))
         && let Some(likely) = rules.get(first)
-        && covers_beside_name(likely, rule, from, still)
+        && covers(likely, rule, names, from, still)
         && is_alone(likely)
     {
         return Some(BTreeSet::from([first]));
     }
-    let wide: Vec<(usize, &Rule)> = above
-        .into_iter()
-        .filter_map(|number| Some((number, rules.get(number)?)))
-        .filter(|(_, above)| covers_beside_name(above, rule, from, still))
+    let above: Vec<(usize, &Rule)> =
+        above.into_iter().filter_map(|number| Some((number, rules.get(number)?))).collect();
+    let wide = |beside: Beside| -> Vec<(usize, &Rule)> {
+        let candidates = above.iter().copied().filter(|(_, above)| beside.is_told_by(above));
+        candidates.filter(|(_, above)| covers(above, rule, beside, from, still)).take(MOST_TOGETHER).collect()
+    };
+    let by_name: Vec<(usize, &Rule)> = above
+        .iter()
+        .copied()
+        .filter(|(_, above)| covers(above, rule, names, from, still))
         .take(MOST_TOGETHER)
         .collect();
-    if let Some((number, _)) = wide.iter().find(|(_, above)| is_alone(above)) {
+    if let Some((number, _)) = by_name.iter().find(|(_, above)| is_alone(above)) {
         return Some(BTreeSet::from([*number]));
     }
-    let own = rule.pattern(Field::Name).map(at_most)?;
-    let exact = wide.into_iter().filter_map(|(number, above)| Some((number, exactly(above.pattern(Field::Name)?)?)));
+    // One text is taken by one of them or by none.
+    let fields = Field::ALL.into_iter().filter(|field| rule.pattern(*field).and_then(Pattern::literal).is_none());
+    let by_fields = fields.map(|field| match field {
+        Field::Name => together(rule, field, &by_name, still),
+        Field::Account | Field::Type | Field::Service => together(rule, field, &wide(Beside::Field(field)), still),
+    });
+    by_fields.flatten().next().or_else(|| {
+        let own = rule.network()?;
+        let parts = wide(Beside::Network);
+        let parts: Vec<(usize, IpNet)> =
+            parts.into_iter().filter_map(|(number, above)| Some((number, *above.network()?))).collect();
+        let whole = IpNet::aggregate(&parts.iter().map(|(_, network)| *network).collect());
+        let needed = parts.iter().filter(|(_, part)| own.contains(part)).map(|(number, _)| *number);
+        whole.iter().any(|whole| whole.contains(own)).then(|| needed.collect())
+    })
+}
+
+/// The rules of which one or another takes each text that a rule takes in this field, where several do together.
+fn together(rule: &Rule, field: Field, wide: &[(usize, &Rule)], still: &dyn Fn() -> bool) -> Option<BTreeSet<usize>> {
+    let grammar = match field {
+        Field::Account | Field::Service => Grammar::Any,
+        Field::Type => Grammar::Type,
+        Field::Name => names_of(rule),
+    };
+    let own = rule.pattern(field).map_or_else(|| ANYTHING.to_owned(), at_most);
+    let exact = wide.iter().filter_map(|(number, above)| Some((*number, exactly(above.pattern(field)?)?)));
     let exact: Vec<(usize, String)> = exact.collect();
     if exact.len() < 2 {
         return None;
@@ -154,6 +185,23 @@ fn hidden(
         if by.is_none() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     by.filter(|_| ended.is_ok())
+}
+
+/// The condition that several rules meet together, beside which each of them matches all.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Field(Field),
+    Network,
+}
+
+impl Beside {
+    /// Whether a rule has that condition.
+    fn is_told_by(self, rule: &Rule) -> bool {
+        match self {
+            Beside::Field(field) => rule.pattern(field).is_some(),
+            Beside::Network => rule.network().is_some(),
+        }
+    }
 }
 
 /// The rule below that decides all that a rule does, and alike, or the refusal at the end.
@@ -171,7 +219,7 @@ fn alike(
             return None;
         }
         if same
-            && covers_beside_name(other, rule, from, still)
+            && covers(other, rule, Beside::Field(Field::Name), from, still)
             && includes(other, rule, Field::Name, names_of(rule), still)
         {
             return Some(Spare::DecidedAlike(number));
@@ -181,8 +229,8 @@ fn alike(
     (refuses && after == After::Refusal).then_some(Spare::RefusesAnyway)
 }
 
-/// Whether `one` matches all that `other` does, but for the name.
-fn covers_beside_name(one: &Rule, other: &Rule, from: OffsetDateTime, still: &dyn Fn() -> bool) -> bool {
+/// Whether `one` matches all that `other` does, but for this condition.
+fn covers(one: &Rule, other: &Rule, beside: Beside, from: OffsetDateTime, still: &dyn Fn() -> bool) -> bool {
     let in_time = {
         let ((begins, ends), (other_begins, other_ends)) = (one.window(), other.window());
         let earliest = other_begins.map_or(from, |begins| begins.max(from));
@@ -190,6 +238,7 @@ fn covers_beside_name(one: &Rule, other: &Rule, from: OffsetDateTime, still: &dy
             && ends.is_none_or(|ends| other_ends.is_some_and(|other_ends| ends >= other_ends))
     };
     let from_there = match (one.network(), other.network()) {
+        _ if beside == Beside::Network => true,
         (None, _) => true,
         (Some(wide), Some(narrow)) => wide.contains(narrow),
         (Some(_), None) => false,
@@ -207,13 +256,15 @@ fn covers_beside_name(one: &Rule, other: &Rule, from: OffsetDateTime, still: &dy
         let own = other.label_patterns().iter().find(|(own, _)| own == label);
         own.is_some_and(|(_, narrow)| pattern_includes(wide, narrow, (one, other), Grammar::Any, still))
     };
+    let takes = |field, grammar| beside == Beside::Field(field) || includes(one, other, field, grammar, still);
     in_time
         && from_there
         && right_kind
         && right_tag
-        && includes(one, other, Field::Account, Grammar::Any, still)
-        && includes(one, other, Field::Type, Grammar::Type, still)
-        && includes(one, other, Field::Service, Grammar::Any, still)
+        && takes(Field::Account, Grammar::Any)
+        && takes(Field::Type, Grammar::Type)
+        && takes(Field::Service, Grammar::Any)
+        && takes(Field::Name, names_of(other))
         && one.label_patterns().iter().all(labels)
 }
 

@@ -213,7 +213,8 @@ fn names_that_go_by_the_service_are_told_for_each() {
     let world = World { services, ..one_account(&list, &[], Unlisted::Nobody) };
     let told = |world: &World<'_>| {
         let can = what_can(world, "alice", &labels(&[]), &everywhere(), &|| true);
-        let told = can.rules.into_iter().map(|can| (can.name, can.way.services.into_iter().collect::<Vec<_>>().join(",")));
+        let told =
+            can.rules.into_iter().map(|can| (can.name, can.way.services.into_iter().collect::<Vec<_>>().join(",")));
         told.collect::<Vec<_>>()
     };
     let expected = ["a/*", "b/*", "a.example/*", "b.example/*"].map(str::to_owned);
@@ -239,9 +240,8 @@ fn what_is_never_reached_leaves_nothing_open() {
         let can = |account: &str, pairs: &[(&str, &str)]| {
             !what_can(&world, account, &labels(pairs), &everywhere(), &|| true).undecided.is_empty()
         };
-        let who = |names: Names| {
-            !who_can(&world, &asked(Action::Pull, names), &everywhere(), &|| true).undecided.is_empty()
-        };
+        let who =
+            |names: Names| !who_can(&world, &asked(Action::Pull, names), &everywhere(), &|| true).undecided.is_empty();
         let pattern = |text: &str| Pattern::compile(text).unwrap();
         [
             can("alice", &[("team", "web")]),
@@ -272,4 +272,28 @@ fn what_is_never_reached_leaves_nothing_open() {
     ] {
         assert!(open(&[other.clone()], Unlisted::Anybody)[1..4].iter().any(|open| *open), "{other:?}");
     }
+}
+
+/// On a side that does not list it, an account may come in all the same, with labels of its own.
+#[test]
+fn an_account_that_only_one_side_lists_is_open_where_others_may_come_in() {
+    let list = acl(&[rule("team/*", "pull")]);
+    let with = |accounts: &[(&str, &[(&str, &str)])], unlisted| World {
+        accounts: accounts.iter().map(|(name, pairs)| ((*name).to_owned(), Some(labels(pairs)))).collect(),
+        ..one_account(&list, &[], unlisted)
+    };
+    let one = |unlisted| with(&[("alice", &[])], unlisted);
+    let two = |unlisted| with(&[("alice", &[]), ("carol", &[])], unlisted);
+    let named = |old: &World<'_>, new: &World<'_>| {
+        let undecided = found(old, new).undecided;
+        undecided.into_iter().map(|open| open.why.into_owned()).filter(|why| why.ends_with(": carol")).count()
+    };
+    let (nobody, anybody) = (Unlisted::Nobody, Unlisted::Anybody);
+    assert_eq!(named(&one(anybody), &two(anybody)), 1);
+    assert_eq!(named(&two(anybody), &one(anybody)), 1);
+    assert_eq!(named(&one(anybody), &two(nobody)), 1);
+    // What lets in nobody else does not let it in either.
+    assert_eq!(named(&one(nobody), &two(nobody)), 0);
+    assert_eq!(named(&one(nobody), &two(anybody)), 0);
+    assert_eq!(named(&two(anybody), &two(anybody)), 0);
 }

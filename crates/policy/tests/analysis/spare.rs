@@ -13,8 +13,10 @@ fn check_25_rules_that_are_spare_are_told_with_the_reason() {
     let from = |ip: &str, actions: &str| RuleText { ip: Some(ip.to_owned()), ..rule("a", actions) };
     let begins =
         |after, actions: &str| RuleText { not_before: Some(NOW + Duration::seconds(after)), ..rule("a", actions) };
+    let served = |service: &str, actions: &str| RuleText { service: Some(service.to_owned()), ..rule("a", actions) };
     let ended = RuleText { not_after: Some(NOW), ..rule("z", "pull") };
     let of = |account: &str, name: &str| RuleText { account: Some(account.to_owned()), ..rule(name, "pull") };
+    let pushed = |account: &str| RuleText { actions: listed("push"), ..of(account, "a") };
     let of_all_types = RuleText { kind: Some("*".to_owned()), ..rule("/.*/", "pull") };
     let for_everything = RuleText { actions: listed("push"), ..RuleText::default() };
     for (rules, expected) in [
@@ -49,6 +51,20 @@ fn check_25_rules_that_are_spare_are_told_with_the_reason() {
         (vec![rule("${account}/*", "pull"), rule("alice/*", "push")], vec![]),
         (vec![from("10.0.0.0/8", "pull"), from("10.1.0.0/16", "push")], vec![(1, by(&[0]))]),
         (vec![from("10.1.0.0/16", "pull"), from("10.0.0.0/8", "push")], vec![]),
+        // Several together hide what none of them hides alone: networks, accounts, services.
+        (
+            vec![from("10.0.0.0/9", "pull"), from("10.128.0.0/9", ""), from("10.0.0.0/8", "push")],
+            vec![(2, by(&[0, 1]))],
+        ),
+        (vec![from("10.0.0.0/9", "pull"), from("10.192.0.0/10", ""), from("10.0.0.0/8", "push")], vec![]),
+        (vec![from("0.0.0.0/0", "pull"), from("::/0", ""), rule("a", "push")], vec![]),
+        (vec![of("alice", "a"), of("bob", "/^[ab]$/"), pushed("/^(alice|bob)$/")], vec![(2, by(&[0, 1]))]),
+        (vec![of("alice", "a"), of("bob", "b"), pushed("/^(alice|bob)$/")], vec![]),
+        (vec![of("alice", "a"), of("carol", "a"), pushed("/^(alice|bob)$/")], vec![]),
+        (vec![of("/^a/", "a"), of("/^[^a]/", "a"), rule("a", "push")], vec![]),
+        (vec![served("one", "pull"), served("two", ""), served("/^(one|two)$/", "push")], vec![(2, by(&[0, 1]))]),
+        (vec![served("one", "pull"), served("two", ""), served("/^(one|two|six)$/", "push")], vec![]),
+        (vec![served("one", "pull"), served("two", ""), rule("a", "push")], vec![]),
         (vec![begins(5, "pull"), begins(10, "push")], vec![(1, by(&[0]))]),
         (vec![begins(10, "pull"), begins(5, "push")], vec![]),
     ] {
