@@ -36,7 +36,7 @@ struct Unused {
 #[derive(Serialize)]
 struct Answer {
     /// The first day on which any rule decided, of those that are known; nothing before it says that a rule is not needed.
-    since: Option<String>,
+    since: String,
     unused: Vec<Unused>,
 }
 
@@ -54,10 +54,14 @@ pub(super) fn unused(config: PathBuf, days: u16, output: Output) -> Result<(Stri
     let runtime = runtime.map_err(|error| error.to_string())?;
     let uses = runtime.block_on(async { records::open(&settings).rule_uses().await });
     let uses = uses.map_err(|failure| failure.to_string())?;
+    // As long as nobody counts, no rule is unused.
+    let Some(since) = uses.iter().map(|one| one.first).min() else {
+        return Err("nothing is counted yet: no server has written to these records which rules decide".to_owned());
+    };
     #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
     let now = OffsetDateTime::now_utc();
     let before = Day::of(now - Duration::days(days.into()));
-    let answer = answer(&uses, &sources, before);
+    let answer = Answer { since: date(since), unused: unused_of(&uses, &sources, before) };
     let status = if answer.unused.is_empty() { DONE } else { FOUND };
     let text = match output {
         Output::Json => serde_json::to_string_pretty(&answer).map_err(|error| error.to_string())? + "\n",
@@ -66,7 +70,8 @@ pub(super) fn unused(config: PathBuf, days: u16, output: Output) -> Result<(Stri
     Ok((text, status))
 }
 
-fn answer(uses: &[RuleUse], sources: &[(&'static str, InUse)], before: Day) -> Answer {
+/// The rules that decided nothing since this day.
+fn unused_of(uses: &[RuleUse], sources: &[(&'static str, InUse)], before: Day) -> Vec<Unused> {
     let last: BTreeMap<RuleId, Day> = uses.iter().map(|one| (one.rule, one.last)).collect();
     let mut unused = Vec::new();
     for (source, in_use) in sources {
@@ -91,7 +96,7 @@ fn answer(uses: &[RuleUse], sources: &[(&'static str, InUse)], before: Day) -> A
             });
         }
     }
-    Answer { since: uses.iter().map(|one| one.first).min().map(date), unused }
+    unused
 }
 
 fn refuses(rule: &Rule) -> bool {
@@ -119,11 +124,10 @@ fn told(answer: &Answer, days: u16) -> String {
         let refuses = if one.refuses { "; it refuses, and may be needed all the same" } else { "" };
         text.push_str(&format!("{rule}: {last}{refuses}\n"));
     }
-    text.push_str(&match &answer.since {
-        Some(since) => {
-            format!("{} rules decided nothing for {days} days (counted since {since})\n", answer.unused.len())
-        }
-        None => "no server has counted anything yet\n".to_owned(),
-    });
+    text.push_str(&format!(
+        "{} rules decided nothing for {days} days (counted since {})\n",
+        answer.unused.len(),
+        answer.since
+    ));
     text
 }

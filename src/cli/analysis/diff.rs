@@ -120,7 +120,7 @@ impl Told<'_> {
             };
             let named: Vec<String> = rules.iter().filter_map(named).collect();
             let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
-            out.push_str(&format!("undecided {why}{named}\n"));
+            out.push_str(&format!("undecided {}{named}\n", printable(why)));
         }
         if differences.is_empty() && undecided.is_empty() {
             out.push_str("both decide everything alike\n");

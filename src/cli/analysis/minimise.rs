@@ -141,6 +141,14 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
         // The numbers of rules need no lines.
         (None, true) => None,
         (None, false) => {
+            if let Some(alias) = rule_by_alias(&text) {
+                return Err(format!(
+                    "{}: a rule of acl is only the alias *{}, which means a rule that is written elsewhere; write it out in its \
+                     place (--json tells which rules are superfluous all the same)",
+                    file.display(),
+                    printable(&alias)
+                ));
+            }
             return Err(format!(
                 "{}: rules share a line; write each on lines of its own, below acl:, and a closing bracket too (--json \
                  tells which rules are superfluous all the same)",
@@ -301,6 +309,16 @@ fn needed_elsewhere(
         Some((*rule, named.find(meant)?.to_owned()))
     };
     gone.keys().filter_map(needed).collect()
+}
+
+/// The alias that a rule of the list is, and nothing else: its lines are those of another.
+fn rule_by_alias(text: &str) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let section = Section::find(text, &lines)?;
+    let own = lines.get(section.heading..section.tail)?;
+    let alias = |line: &&str| line.trim_start().strip_prefix('-')?.trim_start().strip_prefix('*').map(str::to_owned);
+    let alias = own.iter().find_map(alias)?;
+    alias.split_whitespace().next().map(str::to_owned)
 }
 
 /// The words of a line behind this sign, where one may be an anchor or an alias.

@@ -160,11 +160,11 @@ fn what_can_lists_the_rules_that_grant_an_account_anything() {
 /// The names of such a rule are open to an account as far as its labels say, and that is said beside them.
 #[test]
 fn what_can_says_what_has_to_agree_with_the_name() {
-    let rules = r#"  - {match: {name: "/^apps\/([^\/]+)\/.+$/", labels: {team: "${name:1}"}}, actions: [pull]}
+    let rules = r#"  - {match: {name: "/^apps/([^/]+)/.+$/", labels: {team: "${name:1}"}}, actions: [pull]}
 "#;
     let (_folder, file) = policy(rules, "");
     let told = run(["what-can", &file, "alice"]);
-    let expected = r#"repository:/^apps\/([^\/]+)\/.+$/:pull  acl[0], where labels.team (web) matches "${name:1}", such as apps/web/a
+    let expected = r#"repository:/^apps/([^/]+)/.+$/:pull  acl[0], where labels.team (web) matches "${name:1}", such as apps/web/a
 "#;
     assert_eq!((told.code, told.out.as_str()), (0, expected), "{}", told.err);
     let told = json_of(&run(["what-can", &file, "alice", "--json"]).out);
@@ -283,6 +283,39 @@ fn whoever_decides_below_the_rules_leaves_answers_open() {
     for arguments in [["who-can", &file, "pull", "repository:b"].as_slice(), &["what-can", &file, "alice"]] {
         let told = run(arguments.iter().copied());
         assert!(told.code == 4 && told.out.contains("undecided what no rule matches"), "{}{}", told.out, told.err);
+    }
+}
+
+/// Whoever is asked after a rule that decides all is never asked.
+#[test]
+fn what_is_below_a_rule_for_all_leaves_no_answer_open() {
+    let more = "http_authz: {url: \"http://127.0.0.1:9/\"}\nldap_auth: {addr: \"127.0.0.1:9\", base: \"dc=x\", filter: \"(uid=${account})\", bind_dn: x, bind_password_file: $DIR/none}\n";
+    let rules = "  - {match: {name: \"a*\"}, actions: [pull]}\n  - {match: {}, actions: []}\n  - {match: {name: b, labels: {team: \"*\"}}, actions: [pull]}\n";
+    let (_folder, file) = policy(rules, more);
+    for (arguments, out) in [
+        (["who-can", &file, "pull", "repository:b"].as_slice(), "nobody\n"),
+        (&["who-can", &file, "pull", "repository:b*"], "nobody\n"),
+        (&["what-can", &file, "alice"], "repository:a*:pull  acl[0], such as a\n"),
+        (&["what-can", &file, "stranger"], "repository:a*:pull  acl[0], such as a\n"),
+    ] {
+        let told = run(arguments.iter().copied());
+        assert_eq!((told.code, told.out.as_str()), (0, out), "{arguments:?}: {}", told.err);
+    }
+}
+
+/// Whoever only one of two files lists may be known to a directory as well.
+#[test]
+fn an_account_that_one_file_lists_and_a_directory_may_know_is_named() {
+    let directory = "ldap_auth: {addr: \"127.0.0.1:9\", base: \"dc=x\", filter: \"(uid=${account})\", bind_dn: x, bind_password_file: $DIR/none}\n";
+    let ((_one, old), (_other, new)) = (policy(TEAM, directory), policy(TEAM, directory));
+    let text = std::fs::read_to_string(&new).unwrap();
+    let more = text.replace("users:\n", &format!("users:\n  carol: {{password: \"{STRONG}\"}}\n"));
+    std::fs::write(&new, more).unwrap();
+    for (old, new) in [(&old, &new), (&new, &old)] {
+        let told = run(["diff", old, new]);
+        let is_named =
+            told.out.contains("undecided only one of the two lists these accounts") && told.out.contains(": carol\n");
+        assert!(told.code == 4 && is_named, "{}{}", told.out, told.err);
     }
 }
 

@@ -55,6 +55,13 @@ fn what_shares_a_line_with_a_spare_rule_is_not_lost() {
         let is_said = told.err.contains("rules share a line; write each on lines of its own");
         assert!(told.code == 1 && told.out.is_empty() && is_said, "{acl}{}{}", told.out, told.err);
     }
+    // What shares its lines by an alias is told as that.
+    let acl = format!("acl:\n  - &one {KEPT}\n  - {SPARE}\n  - *one\n");
+    let (_folder, file) = configured(&format!("{}{acl}", strong_users()));
+    let told = run(["minimise", &file]);
+    let is_said = told.err.contains("a rule of acl is only the alias *one") && !told.err.contains("share a line");
+    assert!(told.code == 1 && told.out.is_empty() && is_said, "{}{}", told.out, told.err);
+    assert_eq!(run(["minimise", &file, "--json"]).code, 3);
     // Nothing is left out, and the list is printed to its end.
     let acl = format!("acl: [{KEPT},\n  {{match: {{name: b}}, actions: [pull]}}\n]\n");
     let (_folder, file) = configured(&format!("{}{acl}tests: []\n", strong_users()));
