@@ -15,6 +15,12 @@ pub(crate) fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
     printable(&text)
 }
 
+/// How many there are of something that takes an s: `1 user`, `2 users`.
+pub(crate) fn counted(number: usize, thing: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{s}")
+}
+
 /// Text that a client chose, safe to print: no control characters (a terminal would obey them, and a line break would
 /// forge a line), and no more than 512 bytes.
 pub(crate) fn printable(text: &str) -> String {

@@ -18,6 +18,7 @@ use super::users::{ROBOTS_NAME, StaticUsers, User, Users, hashes};
 use super::{Account, NotAnAccount};
 use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::secrets::is_robots;
+use crate::shown::counted;
 
 /// Of a file with many wrong lines, so many are named.
 const MOST_NAMED: usize = 20;
@@ -45,7 +46,9 @@ pub fn read(field: Field<'_>) -> Option<Accounts> {
             section.problem(place, "path", message);
         }
         if let more @ 1.. = wrong.len().saturating_sub(MOST_NAMED) {
-            section.problem(place, "path", format!("{} has {more} more lines that are wrong", file.display()));
+            let lines = counted(more, "more line");
+            let are = if more == 1 { "is" } else { "are" };
+            section.problem(place, "path", format!("{} has {lines} that {are} wrong", file.display()));
         }
         for message in doubts(file, &accounts) {
             section.warn(place, "path", message);

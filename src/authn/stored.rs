@@ -17,6 +17,7 @@ use crate::breaker::Passage;
 use crate::client_network::ClientNetwork;
 use crate::identity::mark_of;
 use crate::reach::{Reach, Reachable};
+use crate::shown::counted;
 
 /// How long the first answer may take where nobody waits for a login.
 pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -106,7 +107,8 @@ pub(super) fn found(
         false => String::new(),
     };
     let (connecting, looking) = (connecting.as_millis(), looking.as_millis());
-    format!("{place} holds {count} users; connecting took {connecting} ms, looking one up took {looking} ms{hint}")
+    let users = counted(usize::try_from(count).unwrap_or(usize::MAX), "user");
+    format!("{place} holds {users}; connecting took {connecting} ms, looking one up took {looking} ms{hint}")
 }
 
 impl<S: UserStore> Reachable for StoredUsers<S> {

@@ -20,6 +20,7 @@ use super::{Authorizer, Freshness, Gate, InUse, KeptOut, Question, Shown, work};
 use crate::backend::Opened;
 use crate::breaker::{Passage, jittered};
 use crate::reach::{Reach, Reachable};
+use crate::shown::counted;
 
 /// How often rules are read again, where the file does not say.
 const USUAL_TTL: Duration = Duration::from_secs(10);
@@ -285,7 +286,7 @@ impl<K: Keeper> Rules<K> {
                 let count = in_use.as_ref().map_or(0, |in_use| in_use.seqs.len());
                 let remark = in_use.as_ref().and_then(|in_use| in_use.remark.as_deref());
                 let remark = remark.map(|remark| format!("; {remark}")).unwrap_or_default();
-                Ok(format!("{} holds {count} rules{remark}", self.keeper.place()))
+                Ok(format!("{} holds {}{remark}", self.keeper.place(), counted(count, "rule")))
             }
             Err(trouble) => anyhow::bail!(trouble.with_advice()),
         }

@@ -147,10 +147,13 @@ fn compile(Entries { rows, dialect }: &Entries) -> Result<Compiled, Vec<Wrong>> 
             Dialect::Sqlite | Dialect::MySql => "before all others",
             Dialect::Postgres => "after all others",
         };
-        format!(
-            "{unnumbered} rules have no seq: this database sorts them {place}, and as it likes among themselves; \
-             give each a number"
-        )
+        match unnumbered {
+            1 => format!("1 rule has no seq: this database sorts it {place}; give it a number"),
+            several => format!(
+                "{several} rules have no seq: this database sorts them {place}, and as it likes among themselves; \
+                 give each a number"
+            ),
+        }
     });
     Ok(Compiled { acl: Acl::new(rules), seqs, remark })
 }
@@ -213,8 +216,9 @@ mod tests {
         for (dialect, place) in [(Dialect::MySql, "before all others"), (Dialect::Postgres, "after all others")] {
             let compiled = compiled(dialect, &rules);
             let found = compiled.map(|compiled| {
-                let said =
-                    compiled.remark.is_some_and(|remark| remark.contains(place) && remark.starts_with("1 rules"));
+                let said = compiled
+                    .remark
+                    .is_some_and(|remark| remark.contains(place) && remark.starts_with("1 rule has no seq"));
                 (compiled.acl.rules().len(), compiled.seqs, said)
             });
             assert_eq!(found, Ok((3, vec![None, Some(-1), Some(7)], true)));

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::policy_tests::Failing;
 use crate::reach::{REACH_WITHIN, Reached};
 use crate::records::InUse;
-use crate::shown::escaped;
+use crate::shown::{counted, escaped};
 
 /// Runs the command; with `--connect` each backend that the file names is tried too.
 pub(super) fn run(source: &Source, with_connect: bool) -> u8 {
@@ -67,8 +67,8 @@ fn read(source: &Source) -> Result<String, String> {
     let config = match source.load(Secrets::Read) {
         Ok(config) => config,
         Err(invalid) => {
-            let number = invalid.problems.len();
-            return Err(format!("{}{invalid}\n{number} problem(s): the file cannot be used", told(&doubts)));
+            let number = counted(invalid.problems.len(), "problem");
+            return Err(format!("{}{invalid}\n{number}: the file cannot be used", told(&doubts)));
         }
     };
     let mut warnings = config.lint();
@@ -83,13 +83,15 @@ fn read(source: &Source) -> Result<String, String> {
         Pair::LeafToBeMade => format!("a leaf, made at the start in {}", ShownPath(&config.token.certificate)),
         Pair::NotRead => "not read".to_owned(),
     };
-    let mut users = format!("{} users", config.backends.get::<Users>().map_or(0, Users::len));
+    let mut users = counted(config.backends.get::<Users>().map_or(0, Users::len), "user");
     let rules = config.backends.get::<Rules>().map_or(0, |rules| rules.acl.rules().len());
-    let mut rules = format!("{rules} rules");
+    let mut rules = counted(rules, "rule");
     for (section, facts) in config.backends.facts() {
         match facts {
             Facts::Accounts(_) if section == USERS.key => {}
-            Facts::Accounts(accounts) => users.push_str(&format!(" and {} accounts of {section}", accounts.len())),
+            Facts::Accounts(accounts) => {
+                users.push_str(&format!(" and {} of {section}", counted(accounts.len(), "account")))
+            }
             Facts::AccountsElsewhere(_) | Facts::LoginsElsewhere(_) => {
                 users.push_str(&format!(" and those of {section}, which is asked when it is needed"));
             }
@@ -120,7 +122,7 @@ fn read(source: &Source) -> Result<String, String> {
     let file = source.file.display();
     report.push_str(&match warnings.len() {
         0 => format!("{file}: ok ({summary})\n"),
-        number => format!("{file}: usable, with {number} warning(s) ({summary})\n"),
+        number => format!("{file}: usable, with {} ({summary})\n", counted(number, "warning")),
     });
     Ok(report)
 }

@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::directory::changing::NotChanged;
 use crate::registries::events;
 use crate::registries::events::Made;
-use crate::shown::printable;
+use crate::shown::{counted, printable};
 
 /// Make, list and revoke the secrets by which events of a registry are known
 #[derive(clap::Subcommand)]
@@ -88,7 +88,7 @@ pub(super) fn run(command: Command) -> u8 {
                     }
                     (refused, _) => plain(refused, &service),
                 })?;
-                Ok(say(&format!("{}: {revoked} secret(s) revoked\n", printable(&service)), DONE))
+                Ok(say(&format!("{}: {} revoked\n", printable(&service), counted(revoked, "secret")), DONE))
             }
         }
     })

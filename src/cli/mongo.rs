@@ -11,7 +11,7 @@ use crate::authz::mongo::book::RuleBook;
 use crate::backend::{Purpose, Row};
 use crate::config::{Config, SecretsOf};
 use crate::mongo::{NotChanged, Run};
-use crate::shown::printable;
+use crate::shown::{counted, printable};
 use crate::{authn, authz};
 
 /// The longest text of users or rules that standard input may hold, in bytes.
@@ -117,8 +117,8 @@ pub(super) fn input(file: &Path) -> Result<(&Path, String), String> {
 pub(super) fn summary(changes: usize, thing: &str, run: Run) -> String {
     match (changes, run) {
         (0, _) => "nothing changes\n".to_owned(),
-        (changes, Run::Dry) => format!("{changes} {thing}(s) would change; nothing was changed\n"),
-        (changes, Run::Real) => format!("{changes} {thing}(s) changed\n"),
+        (changes, Run::Dry) => format!("{} would change; nothing was changed\n", counted(changes, thing)),
+        (changes, Run::Real) => format!("{} changed\n", counted(changes, thing)),
     }
 }
 

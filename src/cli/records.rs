@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::{DONE, mongo, say};
 use crate::records::{Restored, Settings, back_up, restore};
+use crate::shown::counted;
 
 /// Save and restore what the server remembers
 #[derive(clap::Subcommand)]
@@ -50,12 +51,15 @@ pub(super) fn run(command: Command) -> u8 {
 fn told(restored: Restored, settings: &Settings, file: &std::path::Path) -> String {
     let Restored { secrets, robots, users, rules } = restored;
     format!(
-        "{} holds what was saved in {}: {secrets} secret(s), {robots} robot(s), {users} user(s), \
-         {rules} rule(s)\n\
+        "{} holds what was saved in {}: {}, {}, {}, {}\n\
          ALL EPOCHS WERE RAISED: no secret that was handed out before works any more, since it may have been revoked after the \
          backup.\nPeople log in again; robots and programs need new secrets.\n",
         settings.place(),
-        file.display()
+        file.display(),
+        counted(secrets, "secret"),
+        counted(robots, "robot"),
+        counted(users, "user"),
+        counted(rules, "rule")
     )
 }
 

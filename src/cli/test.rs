@@ -17,7 +17,7 @@ use crate::config::{Config, Invalid, Secrets, SecretsOf};
 use crate::directory::{self, Directory};
 use crate::metrics::Metrics;
 use crate::policy_tests::{Coverage, CoveredRule, Failing, Summary, Test, Tests, junit, run, unusable};
-use crate::shown::printable;
+use crate::shown::{counted, printable};
 
 /// How long all tests together may take.
 const MOST: Duration = Duration::from_secs(10);
@@ -210,7 +210,7 @@ fn table(coverage: &Coverage, config: &Path) -> String {
             (0, 0) => "no test meets it".to_owned(),
             (0, shadowed) => format!("decided no test: earlier rules decided the {shadowed} that it matches"),
             (_, _) if !never_failed.is_empty() => {
-                format!("decided {decided} tests, and none was kept out by {}", never_failed.join(", "))
+                format!("decided {}, and none was kept out by {}", counted(*decided, "test"), never_failed.join(", "))
             }
             (_, _) => continue,
         };
@@ -220,6 +220,6 @@ fn table(coverage: &Coverage, config: &Path) -> String {
         table.push_str(&format!("{place}{source}[{number}]{comment}: {what}\n"));
     }
     let Coverage { rules, decided, percent, .. } = coverage;
-    table.push_str(&format!("{decided} of {rules} rules decided a test ({percent} %)\n"));
+    table.push_str(&format!("{decided} of {} decided a test ({percent} %)\n", counted(*rules, "rule")));
     table
 }

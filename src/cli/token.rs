@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::records::{self, Limits, Owner, SecretId, Whose};
 use crate::secret::lasting::LastingSecret;
 use crate::secrets::{Expires, Lasting, LimitTexts, Made, New, NotMade, State, Told, Wanted, is_robots, robot_name};
-use crate::shown::printable;
+use crate::shown::{counted, printable};
 use crate::workload;
 
 /// How many secrets are read at once.
@@ -163,7 +163,7 @@ pub(super) fn run(command: Command) -> u8 {
                     NotMade::Missing => "there is no robot of this name".to_owned(),
                     refused => plain(refused),
                 })?;
-                Ok(say(&format!("robot+{}: {ended} secret(s) revoked\n", printable(&robot.0)), DONE))
+                Ok(say(&format!("robot+{}: {} revoked\n", printable(&robot.0), counted(ended, "secret")), DONE))
             }
             Command::Revoke { config, id, robot: None } => {
                 let which = Which { config, id: id.unwrap_or_default() };

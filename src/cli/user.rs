@@ -16,7 +16,7 @@ use crate::authn::{AccountState, Closed, LabelSyntax, Standing};
 use crate::backend::Purpose;
 use crate::mongo::Run;
 use crate::mongo::document::written;
-use crate::shown::printable;
+use crate::shown::{counted, printable};
 
 /// Change the users in MongoDB, SQL or the records (mongo_auth, xorm_auth, records_auth)
 #[derive(clap::Subcommand)]
@@ -237,8 +237,9 @@ async fn import(config: mongo::Place, file: &Path, existing: Existing, run: Run)
             (_, Step::Same(_)) => continue,
             (Run::Real, Step::Add(_) | Step::Replace(..)) => accounts.take(step).await.map_err(|refused| {
                 format!(
-                    "{}: {refused}\n{changes} user(s) changed before that; import once more",
-                    printable(step.name())
+                    "{}: {refused}\n{} changed before that; import once more",
+                    printable(step.name()),
+                    counted(changes, "user")
                 )
             })?,
             (Run::Dry, Step::Add(user) | Step::Replace(_, user)) => accounts.preview(user),

@@ -110,16 +110,20 @@ fn in_host_name(url: Option<&Uri>) -> Option<(String, String)> {
         }
     };
     let is_label = |text: &str| !text.is_empty() && !text.contains('.');
-    (is_label(account) && is_label(region)).then(|| (region.to_owned(), account.to_owned()))
+    (is_account(account) && is_label(region)).then(|| (region.to_owned(), account.to_owned()))
+}
+
+/// Whether it is the number of an AWS account.
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
     let (region, account) = in_host_name(url).unzip();
-    let registry_id =
-        ecr.parsed("registry_id", |text| match text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_digit()) {
-            true => Ok(text.to_owned()),
-            false => Err(Refusal::is("not an AWS account; one has twelve digits (in quotes, if the first is 0)")),
-        });
+    let registry_id = ecr.parsed("registry_id", |text| match is_account(text) {
+        true => Ok(text.to_owned()),
+        false => Err(Refusal::is("not an AWS account; one has twelve digits (in quotes, if the first is 0)")),
+    });
     let wrong = registry_id.is_none() && ecr.has("registry_id");
     let endpoint = ecr.parsed("endpoint", |text| match read_url(text) {
         Some(_) => Ok(text.to_owned()),
@@ -128,9 +132,11 @@ fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
     let wrong = wrong || (endpoint.is_none() && ecr.has("endpoint"));
     let said = ecr.filled("region");
     // The token is for all that the account may reach, and goes to whoever answers there.
-    let elsewhere = url.is_some() && region.is_none() && said.is_none();
+    let profile = ecr.filled("profile").map(|at| at.value);
+    let is_named = region.is_some() || ecr.has("region") || ecr.has("profile");
+    let elsewhere = url.is_some() && !is_named;
     if elsewhere {
-        let message = "url is no address of ECR's; write ACCOUNT.dkr.ecr.REGION.amazonaws.com there, or region here if ECR is behind it";
+        let message = "url is no address of ECR's; write ACCOUNT.dkr.ecr.REGION.amazonaws.com there, or region here if ECR is behind it: ecr: {region: eu-central-1}";
         ecr.missing("region", message);
     }
     let wrong = wrong || elsewhere;
@@ -138,7 +144,7 @@ fn read_ecr(mut ecr: Section<'_>, url: Option<&Uri>) -> Option<Login> {
         region: said.map(|at| at.value).or(region),
         registry_id: registry_id.map(|at| at.value).or(account),
         endpoint: endpoint.map(|at| at.value),
-        profile: ecr.filled("profile").map(|at| at.value),
+        profile,
     };
     ecr.finish();
     (!wrong).then_some(Login::Ecr(settings))

@@ -47,6 +47,7 @@ impl fmt::Display for Failing {
         }
         match self.more {
             0 => Ok(()),
+            1 => write!(out, "\nand 1 more test that does not hold"),
             more => write!(out, "\nand {more} more tests that do not hold"),
         }
     }

@@ -13,6 +13,7 @@ use super::fetch::{Fetching, Published, WITHIN};
 use super::jwt::Header;
 use super::key_set::{Key, KeySet, NoKeys};
 use crate::pem::tls::Authorities;
+use crate::shown::counted;
 
 /// How old keys are when they are fetched anew, without anybody waiting for it.
 const REFRESH_AFTER: Duration = Duration::from_secs(600);
@@ -134,7 +135,7 @@ impl Keys {
             Keys::Fetched(fetched) => {
                 let keys = fetched.fetching.fetch().await?;
                 anyhow::ensure!(keys.len() > 0, "{} publishes no key: {}", fetched.issuer, NoKeys::NoneUsable);
-                Ok(Some(format!("{} publishes {} key(s) that can be used", fetched.issuer, keys.len())))
+                Ok(Some(format!("{} publishes {} that can be used", fetched.issuer, counted(keys.len(), "key"))))
             }
         }
     }

@@ -332,7 +332,7 @@ fn users_and_rules_in_the_records_are_changed_by_command() {
     done(["acl", "add"], &["--account", "carol", "--actions", "", "--before", "10"], "", "+ ");
     done(["acl", "list"], &[], "", "${labels:team}/*");
     let more = "{\"match\": {\"account\": \"dave\"}, \"actions\": [\"push\"]}\n";
-    done(["acl", "import"], &["-", "--append"], more, "1 rule(s) changed");
+    done(["acl", "import"], &["-", "--append"], more, "1 rule changed");
     done(["acl", "export"], &["--format", "jsonl"], "", "\"dave\"");
     refused(["acl", "add"], &["--name", "/(/", "--actions", "pull"], "", "match.name");
     done(["acl", "import"], &["-", "--replace"], more, "");
@@ -340,6 +340,7 @@ fn users_and_rules_in_the_records_are_changed_by_command() {
     assert_eq!(said.lines().count(), 1, "{said}");
     refused(["acl", "list"], &["--section", "acl_mongo"], "", "there is no such section");
     done(["acl", "list"], &["--section", "acl_records"], "", "dave");
+    done(["check", "--connect"], &[], "", " holds 1 rule\n");
     done(["user", "remove"], &["carol"], "", "carol: removed");
     done(["user", "list"], &[], "", "");
 }

@@ -71,7 +71,7 @@ fn users_and_rules_in_sql_are_changed_by_command() {
     done(["acl", "add"], &["--name", "${labels:team}/*", "--actions", "pull"], "", "+ ");
     done(["acl", "add"], &["--account", "carol", "--actions", "", "--before", "10"], "", "+      5  ");
     let more = "{\"match\": {\"account\": \"dave\"}, \"actions\": [\"push\"]}\n";
-    done(["acl", "import"], &["-", "--append"], more, "1 rule(s) changed");
+    done(["acl", "import"], &["-", "--append"], more, "1 rule changed");
     refused(
         ["acl", "test"],
         &["--account", "carol", "--scope", "repository:web/a:pull"],

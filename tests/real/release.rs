@@ -207,7 +207,7 @@ fn the_packages_configuration_needs_nothing_but_a_pair() {
     assert_ne!(here, shipped);
     let config = scratch::write(&directory, "auth_config.yml", &here);
     let check = part::run(part::command_at(dockwarden::program()).arg("check").arg(&config)).well();
-    assert!(check.stdout.contains("1 rules") && !check.text.contains("warning"), "{}", check.text);
+    assert!(check.stdout.contains("1 rule") && !check.text.contains("warning"), "{}", check.text);
 }
 
 /// What an image of an archive is told to do, as skopeo reads it; a health check is Docker's own, which skopeo leaves out.

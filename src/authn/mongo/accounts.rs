@@ -297,8 +297,9 @@ impl Accounts {
             let names: Vec<String> =
                 taken.iter().take(MOST_NAMED).map(|name| name.escape_debug().to_string()).collect();
             let more = if number > MOST_NAMED { ", …" } else { "" };
+            let are = if number == 1 { "is" } else { "are" };
             wrong.push(format!(
-                "{number} of these users are in {} already, with another password, labels or state: {}{more}; nothing was \
+                "{number} of these users {are} in {} already, with another password, labels or state: {}{more}; nothing was \
                  changed: write --replace to put these in their place",
                 self.namespace(),
                 names.join(", ")

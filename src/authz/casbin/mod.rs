@@ -37,6 +37,7 @@ use crate::backend::{Configured, Facts, Kind, Opened, Purpose, configured};
 use crate::breaker::Passage;
 use crate::digest::sha256;
 use crate::reach::{Reach, Reachable};
+use crate::shown::counted;
 
 /// The row of the table.
 pub const KIND: Kind = Kind { key: "casbin_authz", purpose: Purpose::Rules, read: |field| configured(read(field)) };
@@ -124,7 +125,8 @@ fn tell(remarks: &[Remark], file: &At<PathBuf>, say: impl Fn(String)) {
         say(format!("{name}:{line}: {message}"));
     }
     if let more @ 1.. = remarks.len().saturating_sub(MOST_NAMED) {
-        say(format!("{name} has {more} more lines of which the same or the like is to be said"));
+        let lines = counted(more, "more line");
+        say(format!("{name} has {lines} of which the same or the like is to be said"));
     }
 }
 

@@ -50,7 +50,8 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Unnumbered>, Vec<String>> {
 pub fn number_all(rules: Vec<Unnumbered>) -> Result<Vec<Numbered>, String> {
     let without = rules.iter().filter(|rule| rule.seq.is_none()).count();
     if without > 0 && without < rules.len() {
-        return Err(format!("{without} of {} rules have no seq; give one to each rule, or to none", rules.len()));
+        let have = if without == 1 { "has" } else { "have" };
+        return Err(format!("{without} of {} rules {have} no seq; give one to each rule, or to none", rules.len()));
     }
     let mut numbered = match without {
         0 => rules.into_iter().filter_map(|rule| Some(Numbered { seq: rule.seq?, text: rule.text })).collect(),

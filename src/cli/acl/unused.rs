@@ -13,6 +13,7 @@ use super::super::{DONE, NOT_ALL_GRANTED as FOUND, Output, source};
 use crate::authz::InUse;
 use crate::policy_tests::{Tests, named};
 use crate::records::{self, Day, RuleUse};
+use crate::shown::counted;
 
 /// A rule that decided nothing for so long, as JSON.
 #[derive(Debug, Serialize)]
@@ -124,9 +125,10 @@ fn told(answer: &Answer, days: u16) -> String {
         let refuses = if one.refuses { "; it refuses, and may be needed all the same" } else { "" };
         text.push_str(&format!("{rule}: {last}{refuses}\n"));
     }
+    let (rules, days) = (counted(answer.unused.len(), "rule"), counted(usize::from(days), "day"));
     text.push_str(&format!(
-        "{} rules decided nothing for {days} days (counted since {})\n",
-        answer.unused.len(),
+        "{rules} decided nothing for {days} (counted since {})
+",
         answer.since
     ));
     text

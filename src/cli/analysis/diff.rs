@@ -10,7 +10,7 @@ use crate::cli::explain::written_label;
 use crate::cli::given::{STANDARD_INPUT, place};
 use crate::cli::{DONE, FOUND, UNDECIDED, say};
 use crate::shell::quoted;
-use crate::shown::printable;
+use crate::shown::{counted, printable};
 use crate::whole_policy::{DiffTold, DifferenceTold, Named, WholePolicy};
 
 #[derive(clap::Args)]
@@ -105,7 +105,7 @@ impl Told<'_> {
                 None => {
                     let first: Vec<String> = row.first.iter().map(|account| name(account)).collect();
                     let more = if row.count > first.len() { ", …" } else { "" };
-                    format!("          {} account(s): {}{more}\n", row.count, first.join(", "))
+                    format!("          {}: {}{more}\n", counted(row.count, "account"), first.join(", "))
                 }
             });
             out.push_str(&format!("          {}\n", self.question(row, &scope, at.as_deref())));

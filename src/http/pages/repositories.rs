@@ -228,7 +228,10 @@ impl Room<'_> {
     /// The question about all of a repository.
     fn all_of(&self, found: &Placed) -> Sheet {
         let (service, name) = (found.service.clone(), found.repository.name.clone());
-        let title = format!("Delete all {} tags of {name}?", found.repository.tags);
+        let title = match found.repository.tags {
+            1 => format!("Delete the only tag of {name}?"),
+            tags => format!("Delete all {tags} tags of {name}?"),
+        };
         let links = vec![self.link(&name, Area::Repository, &[("registry", &service), ("name", &name)])];
         let form = self.form(
             "This cannot be undone",

@@ -22,7 +22,7 @@ use crate::passwords::password::{Check, PasswordHash, Passwords, Recall};
 use crate::records::persons::{Person, PersonId};
 use crate::records::{self, Changed, Epoch, SecretHash, Version};
 use crate::secret::Secret;
-use crate::shown::printable;
+use crate::shown::{counted, printable};
 use crate::sign_in::found::{Found, Refused};
 use crate::sign_in::person::{Document, OldPassword, State};
 use crate::sign_in::settings::{self, LONGEST};
@@ -425,7 +425,9 @@ impl Inner {
                     return Ok(Some(format!("the passwords in {shown} are imported; level_token_db can go")));
                 }
                 Ok(Some(match read_folder(folder).await? {
-                    Some(records) => format!("passwords in {shown}, which the server imports: {}", records.len()),
+                    Some(records) => {
+                        format!("{shown} holds {}, which the server imports", counted(records.len(), "password"))
+                    }
                     None => format!("there is no database in {shown}"),
                 }))
             }

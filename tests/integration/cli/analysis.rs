@@ -42,7 +42,7 @@ fn diff_tells_each_pair_of_rules_with_a_question_that_explain_confirms() {
     assert_eq!((explained(&old), explained(&new)), (3, 0));
     let text = run(["diff", &old, &new]);
     let expected = format!(
-        "granted   repository:team/a/a:pull  no rule -> acl[0]\n          2 account(s): anonymous, alice\n          dockwarden explain {new} --service registry repository:team/a/a:pull\n"
+        "granted   repository:team/a/a:pull  no rule -> acl[0]\n          2 accounts: anonymous, alice\n          dockwarden explain {new} --service registry repository:team/a/a:pull\n"
     );
     assert_eq!((text.code, text.out), (3, expected));
     // The other way round nothing is granted.

@@ -46,7 +46,7 @@ async fn secrets_of_events_are_made_listed_and_revoked() {
     assert!(wrong.code == 1 && wrong.err.contains("no such secret"), "{}", wrong.err);
     let shown = revoke(secret);
     assert!(shown.code == 1 && shown.err.contains("by its id") && !shown.err.contains(secret), "{}", shown.err);
-    assert_eq!(revoke(id).out, "late: 1 secret(s) revoked\n");
+    assert_eq!(revoke(id).out, "late: 1 secret revoked\n");
     assert_eq!(sent().await, 401);
     assert_eq!(of("list").out, "");
     for (service, told) in [("filed", "configuration file"), ("nowhere", "no registry nowhere")] {

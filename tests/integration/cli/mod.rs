@@ -104,7 +104,7 @@ fn check_names_every_problem_and_fails() {
     let run = run(["check", &file]);
     assert_eq!((run.code, run.out.as_str()), (1, ""));
     assert_all_problems(&run.err, &file, "check");
-    assert!(run.err.ends_with("7 problem(s): the file cannot be used\n"), "{}", run.err);
+    assert!(run.err.ends_with("7 problems: the file cannot be used\n"), "{}", run.err);
     let missing = run_in(Path::new("/"), ["check", "nowhere/auth.yml"]);
     assert_eq!(missing.code, 1);
     assert!(missing.err.starts_with("nowhere/auth.yml cannot be read"), "{}", missing.err);
@@ -122,13 +122,13 @@ fn check_passes_what_can_be_served() {
         configured(&format!("{}acl: [{{match: {{account: alice}}, actions: [\"*\"]}}]\n", strong_users()));
     let clean = run(["check", &file]);
     assert_eq!((clean.code, clean.err.as_str()), (0, ""));
-    assert_eq!(clean.out, format!("{file}: ok (2 users, 1 rules, signing with ES256)\n"));
+    assert_eq!(clean.out, format!("{file}: ok (2 users, 1 rule, signing with ES256)\n"));
     let (folder, file) =
         configured("users: ~\nhtpasswd_auth: {path: $DIR/htpasswd}\nacl: [{match: {}, actions: []}]\n");
     let hash = ALICE_HASH;
     folder.put("htpasswd", &format!("carol:{hash}\ndave:{hash}\n"));
     let elsewhere = run(["check", &file]);
-    assert!(elsewhere.out.contains("(0 users and 2 accounts of htpasswd_auth, 1 rules, "), "{}", elsewhere.out);
+    assert!(elsewhere.out.contains("(0 users and 2 accounts of htpasswd_auth, 1 rule, "), "{}", elsewhere.out);
     let upstreams =
         "gateway: {service: s, upstreams: [{url: \"http://127.0.0.1:1\"}, {url: \"http://h\", name: b, prefix: b}]}";
     let (_folder, file) = configured(&format!("{}acl: []\n{upstreams}\n", strong_users()));
@@ -269,7 +269,11 @@ fn check_points_out_what_is_probably_not_meant() {
         assert_eq!((run.code, run.err.as_str()), (0, ""), "{text}");
         let warnings: Vec<&str> = run.out.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
         assert_eq!(warnings.len(), *count, "{text}\n{}", run.out);
-        let summary = if *count == 0 { ": ok (".to_owned() } else { format!(": usable, with {count} warning(s) (") };
+        let summary = match count {
+            0 => ": ok (".to_owned(),
+            1 => ": usable, with 1 warning (".to_owned(),
+            count => format!(": usable, with {count} warnings ("),
+        };
         assert!(run.out.lines().last().unwrap().contains(&summary), "{}", run.out);
         let place = format!("{file}:{line}: ");
         let placed = warnings.iter().any(|warning| warning.contains(piece) && warning.starts_with(&place));

@@ -184,7 +184,7 @@ fn check_9_coverage_names_the_rules_that_decided_no_test_and_conditions_that_kep
         "tests:\n  - {as: [alice, zoe], ip: 10.1.1.1, ask: [\"repository:ops/app:pull\", \"repository:x:pull\"], want: []}\n  - {as: zoe, ip: 10.1.1.1, ask: \"repository:web/app:pull\", want: [pull]}\n",
     );
     let told = run(["test", &loose, "--coverage"]);
-    let piece = format!("{loose}:{inside}: acl[2] # inside: decided 1 tests, and none was kept out by ip\n");
+    let piece = format!("{loose}:{inside}: acl[2] # inside: decided 1 test, and none was kept out by ip\n");
     assert!(told.code == 0 && told.out.contains(&piece), "{piece} is not in\n{}", told.out);
     // All its tests hold: only the share decides.
     for (min, code) in [("25", 0), ("26", 3)] {

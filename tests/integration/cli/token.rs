@@ -128,8 +128,8 @@ async fn a_robot_has_two_secrets_of_which_the_older_goes() {
         assert_eq!(status(&bed, "robot+ci", secret).await, 200);
     }
     for (words, code, said) in [
-        ("--robot ci", 0, "robot+ci: 2 secret(s) revoked\n"),
-        ("--robot robot+ci", 0, "robot+ci: 0 secret(s) revoked\n"),
+        ("--robot ci", 0, "robot+ci: 2 secrets revoked\n"),
+        ("--robot robot+ci", 0, "robot+ci: 0 secrets revoked\n"),
         ("--robot other", 1, ""),
         ("", 2, ""),
         ("x --robot ci", 2, ""),

@@ -293,7 +293,7 @@ async fn an_issuer_is_tried_before_it_is_needed() {
         let found = reached.into_iter().find(|reached| reached.name == "workload").unwrap().found;
         found.map_err(|cause| format!("{cause:#}"))
     };
-    assert_eq!(reach().await, Ok(format!("ci: {} publishes 1 key(s) that can be used", provider.address)));
+    assert_eq!(reach().await, Ok(format!("ci: {} publishes 1 key that can be used", provider.address)));
     provider.behave(Manner::KeysAt("https://elsewhere.example/jwks".to_owned()));
     let wrong = reach().await.unwrap_err();
     assert!(wrong.starts_with("ci: ") && wrong.contains("names keys on another host; write keys: {url: …}"), "{wrong}");

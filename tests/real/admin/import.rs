@@ -95,18 +95,18 @@ fn an_import_says_what_it_changes_and_asks_before_it_replaces() {
     let two = "- {seq: 10, match: {name: a}, actions: [pull], comment: one}\n- {seq: 20, match: {name: b}, actions: [pull], comment: two}\n";
     let printed = "+     10  name=\"a\" -> pull  # one\n+     20  name=\"b\" -> pull  # two\n";
     let dry = import(&file, two, &["--dry-run"]).well();
-    assert_eq!(dry.text, format!("{printed}2 rule(s) would change; nothing was changed\n"));
+    assert_eq!(dry.text, format!("{printed}2 rules would change; nothing was changed\n"));
     assert!(database.documents("acl").is_empty());
-    assert_eq!(import(&file, two, &[]).well().text, format!("{printed}2 rule(s) changed\n"));
+    assert_eq!(import(&file, two, &[]).well().text, format!("{printed}2 rules changed\n"));
     let before = database.documents("acl");
     import(&file, two, &[]).refused(&["there are 2 rules already; write --replace"]);
 
     let other = "- {seq: 20, match: {name: b}, actions: [delete], comment: two}\n- {seq: 30, match: {name: c}, actions: [], comment: three}\n";
     let changes = "-     10  name=\"a\" -> pull  # one\n-     20  name=\"b\" -> pull  # two\n+     20  name=\"b\" -> delete  # two\n+     30  name=\"c\" -> nothing  # three\n";
     let dry = import(&file, other, &["--replace", "--dry-run"]).well();
-    assert_eq!(dry.text, format!("{changes}3 rule(s) would change; nothing was changed\n"));
+    assert_eq!(dry.text, format!("{changes}3 rules would change; nothing was changed\n"));
     assert_eq!(database.documents("acl"), before);
-    assert_eq!(import(&file, other, &["--replace"]).well().text, format!("{changes}3 rule(s) changed\n"));
+    assert_eq!(import(&file, other, &["--replace"]).well().text, format!("{changes}3 rules changed\n"));
     let kept = |documents: &[Document]| {
         documents
             .iter()
@@ -125,7 +125,7 @@ fn an_import_says_what_it_changes_and_asks_before_it_replaces() {
         (["two", "three", "four", "five"].map(str::to_owned).to_vec(), vec![20, 30, 40, 50])
     );
     import(&file, more, &["--append", "--replace"]).refused(&["cannot be used with"]);
-    assert_eq!(import(&file, "[]", &["--replace"]).well().stdout.lines().last(), Some("4 rule(s) changed"));
+    assert_eq!(import(&file, "[]", &["--replace"]).well().stdout.lines().last(), Some("4 rules changed"));
     assert!(database.documents("acl").is_empty());
 }
 
@@ -141,7 +141,7 @@ fn rules_that_could_not_be_used_are_refused_with_their_line() {
             "standard input:2: rule 2.match.name: ",
         ),
         ("- {match: {acount: a}, actions: [pull]}\n", "did you mean \"account\"?"),
-        ("- {seq: 1, match: {}, actions: []}\n- {match: {}, actions: []}\n", "1 of 2 rules have no seq"),
+        ("- {seq: 1, match: {}, actions: []}\n- {match: {}, actions: []}\n", "1 of 2 rules has no seq"),
         ("- {seq: 1, match: {}, actions: []}\n- {seq: 1, match: {}, actions: []}\n", "two rules have the seq 1"),
         (
             "{\"seq\": 1, \"match\": {}, \"actions\": []}\n{\"seq\": 2, \"match\": {}}\n",

@@ -59,10 +59,10 @@ fn users_of_a_file_keep_their_passwords_labels_and_standing() {
                  past: added, expired, no labels, password bcrypt ($2y$), cost 4\n\
                  waldi: added, enabled, full-access=[test, socke*], password bcrypt ($2y$), cost 4\n";
     let dry = run("user import", &file, &[old, "--dry-run"]).well();
-    assert_eq!(dry.stdout, format!("{lines}4 user(s) would change; nothing was changed\n"));
+    assert_eq!(dry.stdout, format!("{lines}4 users would change; nothing was changed\n"));
     assert!(database.documents("users").is_empty());
     let real = run("user import", &file, &[old]).well();
-    assert_eq!(real.stdout, format!("{lines}4 user(s) changed\n"));
+    assert_eq!(real.stdout, format!("{lines}4 users changed\n"));
     assert!(real.text.contains(anonymous) && real.text.contains(WEAK), "{}", real.text);
     assert!(!real.text.contains("$04$"), "{}", real.text);
 
@@ -105,7 +105,7 @@ fn what_is_there_is_replaced_only_when_that_is_meant() {
                     off: replaced, disabled, no labels, password bcrypt ($2y$), cost 4 -> enabled, no labels, password bcrypt ($2y$), cost 4\n\
                     past: replaced, expired, no labels, password bcrypt ($2y$), cost 4 -> enabled, no labels, password bcrypt ($2y$), cost 4\n\
                     waldi: replaced, enabled, full-access=[test, socke*], password bcrypt ($2y$), cost 4 -> enabled, no labels, password bcrypt ($2y$), cost 4\n\
-                    4 user(s) changed\n";
+                    4 users changed\n";
     assert_eq!(said.stdout, expected);
     let after = database.documents("users");
     assert_eq!(of(&after, "waldi").get("_id"), of(&before, "waldi").get("_id"));

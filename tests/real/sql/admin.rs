@@ -78,9 +78,9 @@ fn each_command_on_users_does_the_same_on_each_database() {
         assert_eq!(login("dave", "one"), 401, "{product:?}");
         let people = format!("dave:{one}\nbob:{one}\n");
         run_with("user import", &config, &["-"], &people)
-            .refused(&["1 of these users are in", "bob; nothing was changed"]);
+            .refused(&["1 of these users is in", "bob; nothing was changed"]);
         let imported = run_with("user import", &config, &["-", "--replace"], &people).well();
-        assert!(imported.stdout.ends_with("2 user(s) changed\n"), "{product:?}: {}", imported.text);
+        assert!(imported.stdout.ends_with("2 users changed\n"), "{product:?}: {}", imported.text);
         assert_eq!((login("dave", "one"), login("bob", "one"), login("bob", &password("bob"))), (200, 200, 401));
         let long = "x".repeat(129);
         match product {
@@ -164,10 +164,10 @@ fn each_command_on_rules_does_the_same_on_each_database() {
         run_with("acl import", &config, &["-"], &yaml).refused(&["there are 5 rules already"]);
         let other = "- {match: {name: \"other/*\"}, actions: [pull]}\n";
         let dry = run_with("acl import", &config, &["-", "--replace", "--dry-run"], other).well();
-        assert!(dry.text.ends_with("5 rule(s) would change; nothing was changed\n"), "{product:?}: {}", dry.text);
+        assert!(dry.text.ends_with("5 rules would change; nothing was changed\n"), "{product:?}: {}", dry.text);
         assert_eq!(seqs(&config), [-5, 10, 20, 30, 40], "{product:?}");
         let real = run_with("acl import", &config, &["-", "--replace"], other).well();
-        assert!(real.text.ends_with("5 rule(s) changed\n"), "{product:?}: {}", real.text);
+        assert!(real.text.ends_with("5 rules changed\n"), "{product:?}: {}", real.text);
         holds("other/a", &["pull"]);
         run_with("acl import", &config, &["-", "--replace"], &yaml).well();
         assert_eq!(run("acl export", &config, &[]).well().stdout, yaml, "{product:?}");

@@ -17,6 +17,7 @@ use crate::authz::mongo::text::{KEYS, Numbered};
 use crate::mongo::document::unchanged;
 use crate::mongo::{NotChanged, Run, WRITING, Write, not_changed};
 use crate::shelf::Shelf;
+use crate::shown::counted;
 
 /// How often an import's guard shows that its import is still at work.
 const BEAT: Duration = Duration::from_millis(500);
@@ -237,10 +238,11 @@ fn steps_to(documents: &[Document], target: &[Numbered]) -> Vec<Step> {
 fn target(set: &RuleSet, rules: &[Unnumbered], mode: Mode) -> Result<Vec<Numbered>, NotChanged> {
     let target = match mode {
         Mode::IntoEmpty if !set.documents.is_empty() => {
+            let number = set.documents.len();
+            let are = if number == 1 { "is" } else { "are" };
             return not_changed(format!(
-                "there are {} rules already; write --replace to put these in their place, or --append to add them after \
-                 those",
-                set.documents.len()
+                "there {are} {} already; write --replace to put these in their place, or --append to add them after those",
+                counted(number, "rule")
             ));
         }
         Mode::IntoEmpty | Mode::Replace => number_all(rules.to_vec()).map_err(NotChanged::Refused)?,
