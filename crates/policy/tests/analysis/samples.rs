@@ -270,7 +270,7 @@ fn what_is_never_reached_leaves_nothing_open() {
         with_label("team", "*", RuleText::default()),
         window,
     ] {
-        assert!(open(&[other.clone()], Unlisted::Anybody)[1..4].iter().any(|open| *open), "{other:?}");
+        assert!(open(std::slice::from_ref(&other), Unlisted::Anybody)[1..4].iter().any(|open| *open), "{other:?}");
     }
 }
 
