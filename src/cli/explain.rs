@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read, Write, stdin, stdout};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ::policy::Question;
 use ::policy::pattern::{LabelValue, LabelValues};
@@ -22,7 +22,6 @@ use time::OffsetDateTime;
 
 use super::given::{self, Asks, STANDARD_INPUT};
 use super::{DONE, NOT_ALL_GRANTED, Output, complain, say};
-use crate::backend::Facts;
 use crate::config::Config;
 use crate::json;
 use crate::policy_tests::scope_from;
@@ -86,24 +85,10 @@ pub(super) fn run(arguments: Arguments) -> u8 {
     {
         return complain("dockwarden: standard input holds the configuration or the questions, and not both");
     }
-    // Labels that are given are taken as they are: nobody is asked for others.
-    let gives_labels = requests.as_deref().map_or(!query.labels.is_empty(), all_give_labels);
-    let asks = if gives_labels { Asks::Rules } else { Asks::Accounts };
-    let mut config = match given::load(&file, asks) {
+    let config = match given::load(&file, Asks::Accounts) {
         Ok(config) => config,
         Err(message) => return complain(&message),
     };
-    if gives_labels {
-        // Its password was not read.
-        config.backends.0.retain(|row| match row.settings.facts() {
-            Facts::AccountsElsewhere(_) => false,
-            Facts::Accounts(_)
-            | Facts::LoginsElsewhere(_)
-            | Facts::Rules
-            | Facts::RulesElsewhere
-            | Facts::Decisions => true,
-        });
-    }
     let answered = Policy::read(config, Sources::All).and_then(|mut policy| match &requests {
         Some(file) => answer_file(&mut policy, file),
         None => {
@@ -158,26 +143,6 @@ struct AnswerLine<'a> {
     comment: Option<&'a str>,
     granted: Vec<&'a str>,
     withheld: Vec<&'a str>,
-}
-
-/// Whether each question of a file gives labels. Of what can be read once only, such as standard input, nobody knows.
-fn all_give_labels(file: &Path) -> bool {
-    let is_file = std::fs::metadata(file).is_ok_and(|found| found.is_file());
-    let Some(mut input) = is_file.then(|| File::open(file).ok()).flatten().map(BufReader::new) else { return false };
-    loop {
-        let mut line = Vec::new();
-        match input.read_until(b'\n', &mut line) {
-            Ok(0) => return true,
-            Ok(_) if line.iter().all(u8::is_ascii_whitespace) => {}
-            Ok(_) => {
-                let gives = json::object(&line).is_ok_and(|line: QuestionLine<'_>| line.labels.is_some());
-                if !gives {
-                    return false;
-                }
-            }
-            Err(_) => return false,
-        }
-    }
 }
 
 fn answer_file(policy: &mut Policy, file: &PathBuf) -> Result<u8, String> {

@@ -26,8 +26,6 @@ const GIT: &str = "git:";
 pub(super) enum Asks {
     /// Who an account is that somebody asks about.
     Accounts,
-    /// What the rules say of labels that are given.
-    Rules,
     /// Which accounts and rules there are.
     Lists,
 }
@@ -75,9 +73,10 @@ pub(super) fn load_text(file: &Path, text: &str, told: &Path, asks: Asks) -> Res
     let variables = || super::source(file.to_owned()).variables;
     let loaded = Config::read(file, text, variables(), Secrets::Skip).and_then(|config| {
         let asked = match asks {
-            Asks::Accounts => looked_up(&config),
-            // The accounts of a file are no part of what the rules say.
-            Asks::Rules => ruling(&config).into_iter().filter(|section| *section != htpasswd::KIND.key).collect(),
+            Asks::Accounts if config.backends.facts().any(|(_, facts)| is_elsewhere(&facts)) => {
+                return Config::read(file, text, variables(), SecretsOf::backends());
+            }
+            Asks::Accounts => keeps_members(&config).then_some(records::NAME).into_iter().collect(),
             Asks::Lists => listed(&config),
         };
         // What is only in the file needs nobody's password.
@@ -127,16 +126,6 @@ pub(super) fn ruling(config: &Config) -> BTreeSet<&'static str> {
     if !all.is_empty() {
         all.insert(htpasswd::KIND.key);
     }
-    all
-}
-
-/// The sections that are asked who an account is, and for their rules; those that only a login asks are none.
-fn looked_up(config: &Config) -> BTreeSet<&'static str> {
-    let asked = config.backends.facts().filter(|(_, facts)| is_elsewhere(facts));
-    let mut all: BTreeSet<&'static str> = asked.map(|(section, _)| section).collect();
-    // The records know the robots, and keep what other sections ask for.
-    let has_records = keeps_members(config) || (!all.is_empty() && config.records.is_some());
-    all.extend(has_records.then_some(records::NAME));
     all
 }
 

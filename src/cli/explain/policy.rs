@@ -1,6 +1,6 @@
 //! The chain of a server as `explain` asks it, and the rules of those sources that show them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -55,8 +55,6 @@ pub(in crate::cli) struct Policy {
     lists: Vec<List>,
     /// The sections below those rules, in the order in which they are asked.
     pub(in crate::cli) below: Vec<Row>,
-    /// The accounts of the file itself.
-    in_file: BTreeSet<String>,
     /// Where accounts are looked up that are not in the file.
     elsewhere: Vec<String>,
     /// The records, which know the robots.
@@ -115,7 +113,7 @@ impl Policy {
     /// Opens those sections that can be asked without a login, and reads the rules; accounts are looked up when they are asked
     /// about.
     pub(in crate::cli) fn read(config: Config, which: Sources) -> Result<Policy, String> {
-        let (mut asked, mut elsewhere, mut in_file) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let (mut asked, mut elsewhere) = (Vec::new(), Vec::new());
         let (mut strangers, mut deciders) = (Vec::new(), Vec::new());
         let is_meant = |key| which == Sources::All || which == Sources::Only(key);
         // Where there are none yet, there are no robots, users or rules in them, and who only looks makes no file.
@@ -126,10 +124,7 @@ impl Policy {
                 continue;
             }
             match row.settings.facts() {
-                Facts::Accounts(accounts) => {
-                    in_file.extend(accounts.into_iter().map(|(name, _)| name.to_owned()));
-                    asked.push(row.clone());
-                }
+                Facts::Accounts(_) => asked.push(row.clone()),
                 Facts::AccountsElsewhere(place) => {
                     elsewhere.push(place);
                     asked.push(row.clone());
@@ -192,7 +187,6 @@ impl Policy {
             sources: sources.collect(),
             lists,
             below,
-            in_file,
             elsewhere,
             records: records.map(records::open),
             seen: HashMap::new(),
@@ -253,11 +247,10 @@ impl Policy {
     }
 
     /// The account with the given labels, or with its own where none are given. The first that knows it says who it is,
-    /// as at a login. With labels given, only this file says whether it is closed: nobody else is asked.
+    /// as at a login.
     pub(super) fn asker(&mut self, account: &str, labels: Option<LabelValues>) -> Result<Asker, String> {
         let account = Account::parse_or_anonymous(account).map_err(|wrong| wrong.to_string())?;
-        let is_in_file = self.in_file.contains(account.as_deref().unwrap_or_default());
-        let found = if labels.is_none() || is_in_file { self.find(&account)? } else { None };
+        let found = self.find(&account)?;
         let known = found.is_some();
         let mut identity = found.unwrap_or_else(|| Identity { account, ..Identity::default() });
         let labels = match labels {
@@ -321,20 +314,9 @@ impl Policy {
         self.sources.iter().any(|shown| shown.name == source)
     }
 
-    /// Where this account was looked up besides the file, for messages.
-    pub(super) fn elsewhere(&self, asker: &Asker) -> Option<String> {
-        match asker.labels {
-            Labels::Own => (!self.elsewhere.is_empty()).then(|| self.elsewhere.join(" or of ")),
-            Labels::Given => None,
-        }
-    }
-
-    /// The sections that may know this account, and were not asked for its labels.
-    pub(super) fn not_asked(&self, asker: &Asker) -> &[&'static str] {
-        match asker.labels {
-            Labels::Own => &self.strangers,
-            Labels::Given => &[],
-        }
+    /// Where accounts are looked up that are not in the file, for messages.
+    pub(super) fn elsewhere(&self) -> Option<String> {
+        (!self.elsewhere.is_empty()).then(|| self.elsewhere.join(" or of "))
     }
 
     /// Asks the sources one after the other, as a server does.

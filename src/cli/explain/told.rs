@@ -80,12 +80,12 @@ pub(super) fn describe(policy: &Policy, asker: &Asker) -> String {
             format!("{}=[{}]", quoted(label), texts.join(", "))
         })
         .collect();
-    let known = match (policy.elsewhere(asker), asker.known) {
+    let known = match (policy.elsewhere(), asker.known) {
         (_, true) => String::new(),
         (None, false) => " (not among the users of this file)".to_owned(),
         (Some(elsewhere), false) => format!(" (not among the users of this file or of {elsewhere})"),
     };
-    let strangers = match (asker.known, policy.not_asked(asker)) {
+    let strangers = match (asker.known, policy.strangers.as_slice()) {
         (true, _) | (false, []) => String::new(),
         // Whoever reads "no labels" must not take it for what a login would find.
         (false, names) => format!(" ({} not asked here: give labels with --label)", names.join(", ")),

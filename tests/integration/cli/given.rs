@@ -109,58 +109,6 @@ fn passwords_for_those_who_are_not_asked_are_not_read() {
     assert!(!told.err.contains("sign_in") && !told.err.contains("oidc_auth"), "{}", told.err);
 }
 
-/// Labels that are given are taken as they are, and no password is read to ask for others.
-#[test]
-fn whoever_gives_labels_needs_no_directory() {
-    let directory = "ldap_auth: {addr: \"127.0.0.1:9\", base: \"dc=x\", filter: \"(uid=${account})\", bind_dn: x, bind_password_file: none.txt}\n";
-    let with = |rule: &str| policy("pull").replace("{name: \"team/*\"}", rule) + directory;
-    let (folder, file) = configured(&with("{name: \"team/*\", labels: {team: web}}"));
-    let folder = folder.path("");
-    let old = folder.join("old.yml");
-    std::fs::write(&old, with("{name: \"team/*\", labels: {team: api}}")).unwrap();
-    // The line below a row needs no more than the row itself.
-    let told = in_folder(&folder, &["diff", "old.yml", "config.yml", "--fail-on", "granted"], "");
-    assert_eq!(told.code, 3, "{}{}", told.out, told.err);
-    let lines: Vec<&str> = told.out.lines().filter_map(|line| line.trim().strip_prefix("dockwarden ")).collect();
-    assert!(lines.iter().any(|line| line.contains("--label 'team=web'")), "{}", told.out);
-    for line in lines {
-        let line = line.replace('\'', "");
-        let explained = in_folder(&folder, &line.split(' ').collect::<Vec<_>>(), "");
-        assert_eq!(explained.code, 0, "{line}: {}{}", explained.out, explained.err);
-    }
-    let question = |labels: &str| {
-        format!("{{\"account\":\"zed\",{labels}\"type\":\"repository\",\"name\":\"team/a\",\"actions\":[\"pull\"]}}\n")
-    };
-    let given = question("\"labels\":{\"team\":[\"web\"]},");
-    std::fs::write(folder.join("given.jsonl"), given.repeat(2)).unwrap();
-    let told = in_folder(&folder, &["explain", &file, "--requests", "given.jsonl"], "");
-    assert_eq!((told.code, told.out.matches("\"granted\":[\"pull\"]").count()), (0, 2), "{}{}", told.out, told.err);
-    // Who gives none asks for those of the account.
-    std::fs::write(folder.join("own.jsonl"), given + &question("")).unwrap();
-    for arguments in [["--requests", "own.jsonl"].as_slice(), &["--account", "zed", "repository:team/a:pull"]] {
-        let told = in_folder(&folder, &[&["explain", file.as_str()], arguments].concat(), "");
-        assert!(told.code == 1 && told.err.contains("bind_password_file: none.txt"), "{}{}", told.out, told.err);
-    }
-    // Where it can be asked, only those are asked about who give no labels; nobody answers here.
-    std::fs::write(folder.join("none.txt"), "x\n").unwrap();
-    let given = question("\"labels\":{\"team\":[\"web\"]},");
-    let told = in_folder(&folder, &["explain", &file, "--requests", "-"], &given);
-    assert_eq!((told.code, told.out.matches("\"granted\":[\"pull\"]").count()), (0, 1), "{}{}", told.out, told.err);
-    assert_eq!(in_folder(&folder, &["explain", &file, "--requests", "-"], &question("")).code, 1);
-}
-
-/// Of those who are not asked, no secret is read, whoever else is.
-#[test]
-fn explain_reads_no_secrets_of_those_whom_it_does_not_ask() {
-    let others = "http_auth: {url: \"https://127.0.0.1:9/\", account: unchecked, headers: {Authorization: \"${basic}\"}, tls: {ca_certificate: none.pem}}\n\
-                  http_authz: {url: \"https://127.0.0.1:9/\", tls: {ca_certificate: none.pem}}\n";
-    let (folder, _) = configured(&format!("{}{others}htpasswd_auth: {{path: people}}\n", policy("pull")));
-    std::fs::write(folder.path("people"), format!("carol:{STRONG}\n")).unwrap();
-    let question = ["explain", "config.yml", "--account", "carol", "repository:team/a:pull"];
-    let told = in_folder(&folder.path(""), &question, "");
-    assert_eq!(told.code, 0, "{}{}", told.out, told.err);
-}
-
 /// Of a symbolic link, git keeps the path that it leads to.
 #[cfg(unix)]
 #[test]
