@@ -95,7 +95,8 @@ fn three_labels_let_busy_guy_push_his_eight_repositories_only() {
         for repository in ["website/webdev-backend", "api/web-frontend"] {
             busy.push(&local, repository).well();
         }
-        for repository in ["website/webdev-database", "website/webdev", "test", "webdev-backend"] {
+        // Not `test`: a tag is there once in an engine, and waldi's test pushes that one.
+        for repository in ["website/webdev-database", "website/webdev", "busy", "webdev-backend"] {
             busy.push(&local, repository).refused(&[DENIED]);
         }
         busy.forget(&local);

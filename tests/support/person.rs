@@ -55,7 +55,8 @@ impl Person {
         part::run(self.engine.docker(&self.home).arg("import").arg(tar).arg(name)).well();
     }
 
-    /// Pushes a local image as `repository:latest`.
+    /// Pushes a local image as `repository:latest`. The tag is the engine's, not the person's: of tests with one registry, each
+    /// pushes to repositories of its own.
     pub(crate) fn push(&self, local: &str, repository: &str) -> Said {
         let name = format!("{}/{repository}:latest", self.registry);
         self.docker(&["tag", local, &name]).well();
