@@ -17,7 +17,7 @@ use super::login::kept::{KeptLogin, KeptLogins, day, host_of};
 use super::{DONE, FAILED, complain, say};
 use crate::json;
 use crate::secret::Secret;
-use crate::shown::printable;
+use crate::shown::{escaped, printable};
 
 /// The name under which docker starts this program: `credHelpers: {"HOST": "dockwarden"}`.
 const HELPER: &str = "docker-credential-dockwarden";
@@ -29,6 +29,9 @@ const NOT_FOUND: &str = "credentials not found in native keychain";
 /// What it says of a login without a server, or without a name: what is kept so is found by nobody, or by whoever asks for nothing.
 const NO_SERVER: &str = "no credentials server URL";
 const NO_USERNAME: &str = "no credentials username";
+/// What it says of a server that is no registry's address: `list` would show it to people, and nobody could ask for it.
+const ODD_SERVER: &str =
+    "write the registry's address for ServerURL, such as registry.example.org:5000, without spaces";
 /// The longest question, in bytes.
 const MAX_QUESTION: u64 = 1024 * 1024;
 /// The one version of the kubelet's protocol that has a service account's token.
@@ -186,14 +189,19 @@ impl Helper {
                         return Err(missing.to_owned().into());
                     }
                 }
-                if self.is_named(&server) {
+                let server = server.trim();
+                if server.contains(char::is_whitespace) || escaped(server) != server {
+                    return Err(ODD_SERVER.to_owned().into());
+                }
+                if self.is_named(server) {
                     return Err(format!(
                         "{HELPER} gives the workload's token to {}; there is no need to log in",
-                        printable(&server)
+                        printable(server)
                     )
                     .into());
                 }
                 // Not when it ends: nobody says so here. `dockwarden login` does.
+                let server = server.to_owned();
                 self.kept()?.keep(&KeptLogin { server, username, password: Secret::new(secret), ends: None })?;
                 Ok(String::new())
             }
@@ -348,6 +356,12 @@ mod tests {
         let own = json!({"ServerURL": registry, "Username": "alice", "Secret": "canary"}).to_string();
         let refused = given.answer("store", || Ok(own)).unwrap_err();
         assert!(refused.message.contains("no need to log in") && !refused.message.contains("canary"), "{refused:?}");
+        for odd in ["reg example.org", "reg\u{1b}[2J.example.org", "reg\u{202e}.example.org", " "] {
+            let login = json!({"ServerURL": odd, "Username": "alice", "Secret": "canary"}).to_string();
+            let refused = given.answer("store", || Ok(login)).unwrap_err();
+            assert!(refused.message.is_ascii() && !refused.message.contains("canary"), "{odd:?}: {refused:?}");
+        }
+        assert_eq!(given.answer("list", || Ok(String::new())).unwrap(), list, "nothing was kept");
         for refused in ["store", "", "--help"] {
             assert!(given.answer(refused, || Ok("{}".to_owned())).is_err(), "{refused}");
         }

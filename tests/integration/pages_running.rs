@@ -331,6 +331,22 @@ async fn whoever_has_signed_in_stays_so_on_the_page_of_a_wrong_method() {
     assert!(!nothing.contains("does not remember"), "nothing was asked: {nothing}");
 }
 
+#[tokio::test]
+async fn whoever_has_signed_in_stays_so_while_the_records_cannot_be_read() {
+    use sqlx::Connection as _;
+    let bed = bed().await;
+    let cat = Person::signed_in(&bed, "cat").await;
+    let file = format!("sqlite:{}", bed.folder.path("dockwarden.db").display());
+    let mut records = sqlx::SqliteConnection::connect(&file).await.unwrap();
+    sqlx::query("ALTER TABLE dockwarden_epochs RENAME TO away").execute(&mut records).await.unwrap();
+    for target in ["/account", "/why"] {
+        let page = cat.get(target).await;
+        assert!(page.status == 503 && page.text().contains("Sign out"), "{target}: {}", page.text());
+    }
+    sqlx::query("ALTER TABLE away RENAME TO dockwarden_epochs").execute(&mut records).await.unwrap();
+    cat.get("/account").await.ok();
+}
+
 /// Lists are cut where a page would be too large, and nothing is lost between two of them.
 #[tokio::test]
 async fn no_list_is_larger_than_a_page_whatever_names_people_choose() {

@@ -227,7 +227,7 @@ impl Desk<'_, '_> {
         let was_sent = once::was_sent(self.visit, &self.lasting, once, self.now).await?;
         // One that brought nothing the first time may be sent again as it is.
         let made = match self.lasting.make_personal(LookUp::Known(who.clone()), new, self.now).await {
-            Err(NotMade::NameTaken) if was_sent => {
+            Err(NotMade::NameTaken | NotMade::TooMany) if was_sent => {
                 return Err(Problem::MadeAlready { what: "password", mend: ANOTHER, list: None });
             }
             made => made?,

@@ -131,8 +131,8 @@ struct Desk<'v, 'a> {
     lasting: Arc<Lasting>,
     prefix: &'v str,
     now: OffsetDateTime,
-    /// Who turned out to have signed in, for the page that tells a problem.
-    seen: Option<(Account, Identity)>,
+    /// Who turned out to have signed in, for the page that tells a problem; without the identity where nobody could say who that is now.
+    seen: Option<(Account, Option<Identity>)>,
     /// The ways to what they may see, once they were asked for.
     nav: Option<Vec<Link>>,
     /// Where the form that was sent is.
@@ -275,8 +275,8 @@ impl Desk<'_, '_> {
     async fn problem(&mut self, problem: &Problem, shape: &Shape) -> Response {
         let nav = match (self.nav.take(), &self.seen) {
             (Some(nav), _) => nav,
-            (None, Some((_, who))) => self.nav_of(who).await,
-            (None, None) => Vec::new(),
+            (None, Some((_, Some(who)))) => self.nav_of(who).await,
+            (None, Some((_, None)) | None) => Vec::new(),
         };
         let account = self.seen.as_ref().map(|(account, _)| account.as_str());
         let frame = Frame { nav, ..Frame::of(self.prefix, account) };

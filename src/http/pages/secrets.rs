@@ -280,7 +280,7 @@ impl Room<'_> {
                 };
                 let made = match made {
                     // The name, the robot or its last place was taken by this very form.
-                    Err(NotMade::NameTaken | NotMade::Conflict | NotMade::BothSlots) if was_sent => {
+                    Err(NotMade::NameTaken | NotMade::TooMany | NotMade::Conflict | NotMade::BothSlots) if was_sent => {
                         let lists = self.could_with(&owner, TokenAction::List).await?;
                         let list = lists.then(|| self.href(Area::Secrets, &[(by, &whose)]));
                         return Err(Problem::MadeAlready { what: "secret", mend: ANOTHER, list });

@@ -1,7 +1,7 @@
 //! Who has signed in in this browser: a signed cookie that says which account, as it was then. What it may do is asked anew with each
 //! page.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -65,22 +65,33 @@ impl Desk<'_, '_> {
         }
         let account = Account::parse(&session.account).map_err(|_| Problem::SignedOut)?;
         self.visit.asker.account = account.to_string();
-        let who = self.look_up(&account).await?;
+        let last = session.last;
+        match self.still(&account, session).await {
+            Ok((who, own)) => {
+                let renewed =
+                    if now.saturating_sub(last) >= RENEW_AFTER { Some(self.session_cookie(&own)?) } else { None };
+                self.seen = Some((account.clone(), Some(who.clone())));
+                Ok(SignedIn { account, who, renewed })
+            }
+            Err(problem) => {
+                // The session is not over for that, and the page has the way out of it.
+                if problem.shape().status == StatusCode::SERVICE_UNAVAILABLE {
+                    self.seen = Some((account, None));
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    /// Who the account of a session is now, and the session as it would begin now; nobody where it is over.
+    async fn still(&self, account: &Account, session: Session) -> Result<(Identity, Session), Problem> {
+        let who = self.look_up(account).await?;
         let hash = Desk::used_up((SESSION, &session.id));
-        let (own, is_over) = tokio::try_join!(self.session_of(&account, &who, (session.id, session.began)), async {
+        let (own, is_over) = tokio::try_join!(self.session_of(account, &who, (session.id, session.began)), async {
             self.lasting.is_used_up(&hash).await.map_err(|cause| Problem::Unavailable(cause.into()))
         })?;
-        if is_over {
-            return Err(Problem::SignedOut);
-        }
         let is_same = own.backend == session.backend && own.mark == session.mark && own.epoch == session.epoch;
-        if !is_same {
-            return Err(Problem::SignedOut);
-        }
-        let renewed =
-            if now.saturating_sub(session.last) >= RENEW_AFTER { Some(self.session_cookie(&own)?) } else { None };
-        self.seen = Some((account.clone(), who.clone()));
-        Ok(SignedIn { account, who, renewed })
+        if is_over || !is_same { Err(Problem::SignedOut) } else { Ok((who, own)) }
     }
 
     /// The cookie of a session that begins now, of who was just let in by this backend. A look-up must say that it is the same: an
