@@ -7,6 +7,7 @@ use url::Url;
 use super::Authenticator;
 use crate::identity::Account;
 use crate::secret::Secret;
+use crate::turns::Client;
 
 /// A provider that people can choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +30,14 @@ pub struct Flow<'flow> {
     pub verifier: &'flow Secret,
 }
 
-/// What the browser brings back from a provider.
+/// What the browser brings back from a provider, and where the browser is.
 pub struct Answer<'answer> {
     /// The code, which is redeemed for tokens.
     pub code: &'answer Secret,
     /// Who says that it answers (RFC 9207), where it does.
     pub issuer: Option<&'answer str>,
+    /// In whose turn the provider is asked.
+    pub(crate) client: Client,
 }
 
 /// Who signed in.

@@ -19,7 +19,7 @@ const LONGEST_INPUT: u64 = 32 * 1024 * 1024;
 
 /// Reads the configuration for a command that asks its backends.
 pub(super) fn load(file: PathBuf) -> Result<Config, String> {
-    super::source(file).load(SecretsOf::backends()).map_err(|invalid| invalid.to_string())
+    super::source(file).load(SecretsOf::backends()).map(Config::patient).map_err(|invalid| invalid.to_string())
 }
 
 // Which file, and which of its sections.

@@ -52,7 +52,7 @@ fn told(restored: Restored, settings: &Settings, file: &std::path::Path) -> Stri
     let Restored { secrets, robots, users, rules } = restored;
     format!(
         "{} holds what was saved in {}: {}, {}, {}, {}\n\
-         ALL EPOCHS WERE RAISED: no secret that was handed out before works any more, since it may have been revoked after the \
+         EVERY SECRET HAS ENDED: none that was handed out before works any more, since it may have been revoked after the \
          backup.\nPeople log in again; robots and programs need new secrets.\n",
         settings.place(),
         file.display(),

@@ -13,7 +13,7 @@ use super::{DONE, events_secret, members, mongo, nothing_said, say, shown};
 use crate::access::Decision;
 use crate::app::{App, Snapshot};
 use crate::catalogue::{Catalogue, Deleted, Seen, Siblings, Swept};
-use crate::config::Secrets;
+use crate::config::{Config, Secrets};
 use crate::directory::{NewEntry, Origin};
 use crate::identity::{Account, Identity};
 use crate::management::{Desk, RegistryFields, SERVICE, ToldDetails, ToldRegistry, ToldTag, address_from};
@@ -359,7 +359,7 @@ pub(super) const NO_REGISTRY: &str = "there is no registry of this name, neither
 /// All that a configuration says, ready for use, with what the records have now.
 pub(super) async fn open(config: PathBuf) -> Result<App, String> {
     let source = super::source(config);
-    let config = source.load(Secrets::Read).map_err(|invalid| invalid.to_string())?;
+    let config = source.load(Secrets::Read).map(Config::patient).map_err(|invalid| invalid.to_string())?;
     let app = App::open(source, config).map_err(|error| format!("{error:#}"))?;
     app.prepare().await.map_err(|error| format!("{error:#}"))?;
     let snapshot = app.snapshot();

@@ -16,7 +16,7 @@ use crate::backend::Purpose;
 use crate::config::Config;
 use crate::identity::{Account, LookUp};
 use crate::metrics::Metrics;
-use crate::records::{self, Limits, Owner, SecretId, Whose};
+use crate::records::{self, Changed, Limits, Owner, Records, SecretId, Whose};
 use crate::secret::lasting::LastingSecret;
 use crate::secrets::{Expires, Lasting, LimitTexts, Made, New, NotMade, State, Told, Wanted, is_robots, robot_name};
 use crate::shown::{counted, printable};
@@ -177,7 +177,11 @@ pub(super) fn run(command: Command) -> u8 {
 }
 
 /// Ends everything lasting that an account or a robot has.
-pub(super) async fn sign_out(config: PathBuf, account: &str, now: OffsetDateTime) -> Result<String, String> {
+pub(super) async fn sign_out(
+    config: PathBuf,
+    (account, forgets): (&str, bool),
+    now: OffsetDateTime,
+) -> Result<String, String> {
     let account = named(account)?;
     let opened = open(mongo::load(config)?).await?;
     let is_known = match robot_name(&account).ok().filter(|_| is_robots(&account)) {
@@ -188,13 +192,30 @@ pub(super) async fn sign_out(config: PathBuf, account: &str, now: OffsetDateTime
         None => opened.look_up(&account).await? != LookUp::Unknown,
     };
     opened.lasting.sign_out(&account, now).await.map_err(|failure| failure.to_string())?;
+    let told =
+        format!("{}: signed out everywhere; no secret that was made before works any more\n", printable(&account));
+    if forgets {
+        return Ok(format!("{told}{}\n", forgotten(&*opened.store, &account).await?));
+    }
     if !is_known {
         // It may have been removed a moment ago, and come back with the same password: then this was worth it.
         _ = complain(
             "dockwarden: warning: nobody of this name is known now; see that it is spelled as its section spells it",
         );
     }
-    Ok(format!("{}: signed out everywhere; no secret that was made before works any more\n", printable(&account)))
+    Ok(told)
+}
+
+/// Forgets who signed in at a provider and is called so.
+async fn forgotten(store: &dyn Records, account: &Account) -> Result<&'static str, String> {
+    let person = store.person_called(account).await.map_err(|failure| failure.to_string())?;
+    let person = person.ok_or("nobody of this name has signed in at a provider, and so nobody is forgotten")?;
+    match store.remove_person(&person.id, person.version).await.map_err(|failure| failure.to_string())? {
+        Changed::Done | Changed::Missing => Ok("forgotten: the name is for whomever the provider calls so next"),
+        Changed::Conflict => {
+            Err("they signed in just now, and are not forgotten; see whether they may keep the name".to_owned())
+        }
+    }
 }
 
 /// Whether the records are a file that is not there yet.
@@ -204,6 +225,7 @@ fn is_unmade(config: &Config) -> bool {
 
 /// What the commands work on.
 struct Opened {
+    store: Arc<dyn Records>,
     lasting: Lasting,
     access: Access,
 }
@@ -230,8 +252,8 @@ async fn open(mut config: Config) -> Result<Opened, String> {
     let access = Access::open(&config.backends, None, &passwords, &metrics)
         .and_then(|access| access.with_workloads(config.workload, None, &metrics))
         .map_err(wrong)?;
-    let lasting = Lasting::new(store, config.lasting, Arc::default()).with_workloads(workloads);
-    Ok(Opened { lasting, access })
+    let lasting = Lasting::new(Arc::clone(&store), config.lasting, Arc::default()).with_workloads(workloads);
+    Ok(Opened { store, lasting, access })
 }
 
 async fn create(
@@ -268,7 +290,7 @@ async fn list(config: PathBuf, whose: &Whose, json: bool, now: OffsetDateTime) -
     let has_records = !is_unmade(&config);
     let (mut all, mut after) = (Vec::new(), None);
     let opened = if has_records { Some(open(config).await?) } else { None };
-    while let Some(Opened { lasting, access }) = &opened {
+    while let Some(Opened { lasting, access, .. }) = &opened {
         let page = lasting.listed(whose, (after.as_ref(), PAGE), now).await.map_err(|failure| failure.to_string())?;
         let Some((last, _)) = page.last() else { break };
         after = Some(last.id.clone());
@@ -287,7 +309,7 @@ async fn show(which: Which, json: bool, now: OffsetDateTime) -> Result<u8, Strin
     if is_unmade(&config) {
         return Err(NotMade::Missing.to_string());
     }
-    let Opened { lasting, access } = open(config).await?;
+    let Opened { lasting, access, .. } = open(config).await?;
     let shown = lasting.shown(&id, now).await.map_err(|failure| failure.to_string())?;
     let (kept, state) = access
         .states(shown.into_iter().collect(), None, now)

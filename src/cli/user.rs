@@ -84,6 +84,9 @@ pub(super) enum Command {
         config: PathBuf,
         /// The account, of whichever section; of a robot, robot+NAME
         account: String,
+        /// Forget as well who signed in at a provider under this name: it is for whomever the provider calls so next
+        #[arg(long)]
+        forget: bool,
     },
     /// List all users with their state and labels
     List {
@@ -155,10 +158,10 @@ pub(super) fn run(command: Command) -> u8 {
             Command::Disable { who } => switch(who, AccountState::Disabled).await?,
             Command::Enable { who } => switch(who, AccountState::Enabled).await?,
             Command::Remove { who } => remove(who).await?,
-            Command::SignOut { config, account } => {
+            Command::SignOut { config, account, forget } => {
                 #[expect(clippy::disallowed_methods, reason = "the moment of this command")]
                 let now = OffsetDateTime::now_utc();
-                token::sign_out(config, &account, now).await?
+                token::sign_out(config, (&account, forget), now).await?
             }
             Command::List { config, output } => list(config, output).await?,
             Command::Show { who, output } => show(who, output).await?,

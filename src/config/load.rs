@@ -8,6 +8,7 @@ use settings::files::read_document;
 use settings::{Findings, Problem, Reading, Secrets, yaml};
 
 use super::{Config, Invalid, decode};
+use crate::records;
 
 /// Of which sections the files of secrets are read.
 #[derive(Clone, Debug)]
@@ -46,6 +47,21 @@ impl SecretsOf {
 }
 
 impl Config {
+    /// The same for a command, which waits longer for the records than a login can.
+    pub(crate) fn patient(mut self) -> Config {
+        let Some(store) = self.records.as_ref().map(records::Settings::patient) else { return self };
+        for row in &mut self.backends.0 {
+            if let Some(kept) = row.settings.kept_in(&store) {
+                row.settings = kept;
+            }
+        }
+        if let Some(directory) = &mut self.directory {
+            directory.store = directory.store.take().map(|_| store.clone());
+        }
+        self.records = Some(store);
+        self
+    }
+
     /// Reads `file`, with the overrides that `variables` hold (see [`ENVIRONMENT_PREFIX`](super::ENVIRONMENT_PREFIX)).
     ///
     /// # Errors

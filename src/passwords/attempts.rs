@@ -30,6 +30,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The number of different dead secrets of ours from one network that cost nothing. A build server with many jobs is one network.
 const FORGIVEN_SECRETS: u32 = 100;
+/// The number of codes from one network that a provider did not know and that cost nothing. An office is one network.
+const FORGIVEN_RETURNS: u32 = 50;
 /// The time after the last wrong password at which all of them are forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(900);
 
@@ -62,6 +64,8 @@ pub enum Manner {
     Secrets,
     /// Codes that somebody typed who has signed in, to let a terminal in.
     Codes,
+    /// Codes that browsers say a provider gave them, of all people of a network together: only the provider tells whose they are.
+    Returns,
 }
 
 impl Manner {
@@ -72,6 +76,7 @@ impl Manner {
             Manner::Tokens => FORGIVEN_TOKENS,
             Manner::Secrets => FORGIVEN_SECRETS,
             Manner::Codes => FORGIVEN,
+            Manner::Returns => FORGIVEN_RETURNS,
         }
     }
 }
@@ -169,6 +174,16 @@ impl Attempts {
     ) -> Result<Attempt, TooMany> {
         let typed = Guess { account: self.key.digest(["types codes", account]), ..self.guess(account, code, network) };
         self.begin_guess(typed, Manner::Codes)
+    }
+
+    /// Begins to ask a provider about a code that a browser came back with, in the sign-in of this state. By the network alone, and never
+    /// forgiven by a right one: whoever has an account there could have the provider, and the records, asked about junk for ever.
+    ///
+    /// # Errors
+    /// [`TooMany`]: nobody is to be asked.
+    pub(crate) fn begin_return(self: &Arc<Self>, state: &str, network: ClientNetwork) -> Result<Attempt, TooMany> {
+        let guess = self.guess("", &Secret::new(state), network);
+        self.begin_guess(Guess { account: self.key.digest(["comes back"]), ..guess }, Manner::Returns)
     }
 
     fn begin_guess(self: &Arc<Self>, guess: Guess, manner: Manner) -> Result<Attempt, TooMany> {

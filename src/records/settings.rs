@@ -42,6 +42,14 @@ impl Settings {
         Settings::Sql(of_sqlite(File::own(file)))
     }
 
+    /// The same for a command, which waits longer for them.
+    pub(crate) fn patient(&self) -> Settings {
+        match self {
+            Settings::Sql(settings) => Settings::Sql(settings.patient()),
+            Settings::Mongo(settings) => Settings::Mongo(settings.clone()),
+        }
+    }
+
     /// Where they are, for messages.
     pub fn place(&self) -> String {
         match self {

@@ -67,7 +67,7 @@ pub struct Begun {
 #[derive(Debug, thiserror::Error)]
 pub enum NotBegun {
     /// There are too many already.
-    #[error("too many logins were begun and not answered; wait a few minutes")]
+    #[error("too many logins of terminals were begun; wait a few minutes")]
     TooMany,
     /// The system gave no random bytes.
     #[error("the system gave no random bytes")]

@@ -17,6 +17,7 @@ use crate::records::{
     Added, Bound, Changed, Epoch, Kept, Limits, Owner, Robot, RobotName, Room, SecretId, SecretKind, Slot, Version,
 };
 use crate::secret::lasting::LastingSecret;
+use crate::shown::escaped;
 
 /// The refresh tokens that an account may have; the longest unused goes for a new one. Build jobs log in all day.
 pub const MOST_REFRESH: u32 = 50;
@@ -372,7 +373,7 @@ fn check(new: &New) -> Result<(), NotMade> {
 
 /// Whether a secret may be called so and narrowed so.
 pub(super) fn check_as(name: &str, limits: &Limits) -> Result<(), NotMade> {
-    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+    if name.is_empty() || name.len() > LONGEST_NAME || escaped(name) != name {
         return Err(NotMade::Name);
     }
     // Typed in the wrong place, it would be kept as it is, and listed.

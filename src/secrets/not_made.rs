@@ -47,7 +47,7 @@ pub enum NotMade {
         days: u64,
     },
     /// It cannot be called so.
-    #[error("a name has 1 to {LONGEST_NAME} bytes, and no control characters")]
+    #[error("a name has 1 to {LONGEST_NAME} bytes, and no letters that cannot be seen")]
     Name,
     /// It would be called as a secret is written.
     #[error("this is a secret, which everybody could read in the list; take another name")]

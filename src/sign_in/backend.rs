@@ -32,6 +32,7 @@ use crate::records::persons::{Person, PersonId};
 use crate::records::{self, Changed, NAME as RECORDS, Records, Version};
 use crate::secret::Secret;
 use crate::secret::sealing::SealingKey;
+use crate::turns::Turns;
 
 /// How long a provider is not asked again that did not answer: everybody who logs in would wait for it.
 const FAILED_AGAIN: Duration = Duration::from_secs(2);
@@ -41,6 +42,10 @@ const BESIDES: i64 = 15;
 const TRIES: usize = 5;
 /// How many sign-ins are finished at once; who comes with a code that nobody gave costs the provider a question.
 const AT_ONCE: usize = 16;
+/// How long a sign-in waits for its turn to be finished.
+const TURN_WITHIN: Duration = Duration::from_secs(5);
+/// How long a provider that did not answer counts as down where nobody asks it again.
+const DOWN_FOR: Duration = Duration::from_secs(300);
 
 impl Configured for Settings {
     fn open(self: Arc<Self>, passwords: &Arc<Passwords>) -> anyhow::Result<Opened> {
@@ -70,7 +75,7 @@ struct Inner {
     providers: Vec<Asked>,
     /// The people whose provider is being asked.
     flights: Mutex<HashMap<PersonId, Weak<tokio::sync::Mutex<()>>>>,
-    finishing: tokio::sync::Semaphore,
+    finishing: Turns,
     old: OldPasswords,
 }
 
@@ -79,8 +84,17 @@ struct Asked {
     provider: Provider,
     /// The Redis in which docker_auth kept its people's passwords.
     redis: Option<Redis>,
-    /// When it last did not answer.
-    failed: Mutex<Option<Instant>>,
+    /// Since when it does not answer.
+    failed: Mutex<Option<Failing>>,
+}
+
+/// An outage of a provider.
+#[derive(Clone, Copy)]
+struct Failing {
+    /// When it began.
+    since: Instant,
+    /// When the provider last did not answer.
+    last: Instant,
 }
 
 impl People {
@@ -106,7 +120,7 @@ impl People {
             key,
             providers,
             flights: Mutex::default(),
-            finishing: tokio::sync::Semaphore::new(AT_ONCE),
+            finishing: Turns::new(AT_ONCE),
             old: OldPasswords::open(settings, passwords)?,
         })))
     }
@@ -115,13 +129,24 @@ impl People {
 impl Asked {
     /// Whether it did not answer a moment ago.
     fn is_away(&self) -> bool {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.is_some_and(|at| at.elapsed() < FAILED_AGAIN)
+        self.failing().is_some_and(|failing| failing.last.elapsed() < FAILED_AGAIN)
     }
 
-    fn answered(&self, said: bool) {
-        let failed = if said { None } else { Some(crate::clock::now()) };
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    /// The outage that it has now, as far as is known.
+    fn failing(&self) -> Option<Failing> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.filter(|failing| failing.last.elapsed() < DOWN_FOR)
+    }
+
+    fn answered(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn did_not_answer(&self) {
+        let since = self.failing().map(|failing| failing.since);
+        let last = crate::clock::now();
+        let failing = Failing { since: since.unwrap_or(last), last };
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failing);
     }
 
     /// The account of somebody who is called so. Without a prefix of ours a colon in a name could stand for another provider's.
@@ -147,7 +172,7 @@ impl Inner {
 
     /// Keeps who was found, whatever was kept before.
     async fn keep(
-        &self,
+        self: &Arc<Inner>,
         provider: &Asked,
         found: &Found,
         now: OffsetDateTime,
@@ -188,7 +213,7 @@ impl Inner {
                 Changed::Conflict => {
                     let named = self.records.person_called(&account).await?.filter(|other| other.id != id);
                     if let Some(other) = named {
-                        if self.is_as_docker_auth_knew(&other, provider, found)? {
+                        if self.is_as_docker_auth_knew(&other, provider, found)? || self.is_over(&other, now).await? {
                             self.records.remove_person(&other.id, other.version).await?;
                             continue;
                         }
@@ -198,12 +223,28 @@ impl Inner {
                             account = account.as_str(),
                             "somebody signed in who is called as somebody else is here, and is not let in"
                         );
-                        return Ok(Err(Refused::NoName));
+                        return Ok(Err(Refused::NameTaken));
                     }
                 }
             }
         }
         anyhow::bail!("the person is changed all the time by others")
+    }
+
+    /// Whether somebody of this section can never come again, and leaves the name to whom the provider calls so now: what they had is dead,
+    /// and dead for the other, who has another mark. Their provider is asked where its word is old. Of whom it still may know, the name
+    /// stays: providers let people choose what they are called.
+    async fn is_over(self: &Arc<Inner>, other: &Person, now: OffsetDateTime) -> anyhow::Result<bool> {
+        let document = Document::parse(&other.text)?;
+        if document.section != self.section {
+            return Ok(false);
+        }
+        Ok(match Arc::clone(self).look_up(other.account.clone(), now).await? {
+            LookUp::Known(identity) => identity.standing.state == AccountState::Disabled,
+            // Its provider is not in the file any more.
+            LookUp::Unknown => true,
+            LookUp::OnlyByLogin => false,
+        })
     }
 
     /// Who a person is now, by what is kept of it. `None` where its provider is not in the file any more.
@@ -351,12 +392,12 @@ impl Inner {
         let kept = Document { asked_until: None, credential, ..before };
         let (account, document) = match said {
             Ok(Ok((account, found))) => {
-                provider.answered(true);
+                provider.answered();
                 let subject = Some(found.subject);
                 (account, Document { subject, labels: found.labels, checked: now.unix_timestamp(), ..kept })
             }
             Ok(Err(refused)) if refused.is_of_person() => {
-                provider.answered(true);
+                provider.answered();
                 info!(reason = "sign_in_gone", backend = self.section, account = claim.account.as_str(), cause = %refused, "a person's provider does not let them in any more: they are locked out, and their secrets are dead");
                 // What they had stays dead, also if they are let in again some day.
                 self.records.raise(&claim.account, now).await?;
@@ -406,7 +447,7 @@ impl Inner {
     }
 
     fn away(&self, provider: &Asked, cause: &str) {
-        provider.answered(false);
+        provider.did_not_answer();
         warn!(
             reason = "sign_in_away",
             backend = self.section,
@@ -470,10 +511,12 @@ impl Reachable for People {
         })
     }
 
-    /// Of the records, and of docker_auth's Redis.
+    /// Of the records, of the providers, and of docker_auth's Redis.
     fn passage(&self) -> Option<Passage> {
         let of_redis = self.0.providers.iter().filter_map(|one| Some(one.redis.as_ref()?.passage()));
-        let mut all = self.0.records.passage().into_iter().chain(of_redis).collect::<Vec<_>>();
+        let failing = self.0.providers.iter().filter_map(Asked::failing);
+        let of_providers = failing.map(|failing| Passage::Shut { since: failing.since });
+        let mut all = self.0.records.passage().into_iter().chain(of_redis).chain(of_providers).collect::<Vec<_>>();
         all.sort_by_key(|passage| match passage {
             Passage::Shut { since } => Some(*since),
             Passage::Passing => None,
@@ -539,8 +582,11 @@ impl SignIn for People {
         if answer.issuer.is_some_and(|issuer| issuer != one.settings.issuer()) {
             return wrong("the answer is another provider's (iss)");
         }
-        let _turn = self.0.finishing.try_acquire().context("too many people sign in at once")?;
-        let found = match one.provider.finish(flow, answer.code, now).await? {
+        let until = crate::clock::now() + TURN_WITHIN;
+        let _turn = self.0.finishing.turn_to_ask(self.0.section, answer.client, until, TURN_WITHIN).await?;
+        let found = one.provider.finish(flow, answer.code, now).await?;
+        one.answered();
+        let found = match found {
             Ok(found) => self.0.keep(one, &found, now).await?,
             Err(refused) => Err(refused),
         };

@@ -59,6 +59,9 @@ pub(super) enum Refused {
     /// They have no name that an account can have.
     #[error("the provider gives you no name that an account here can have")]
     NoName,
+    /// Somebody else has it, who may still come.
+    #[error("somebody else has your name here; ask who runs this server")]
+    NameTaken,
     /// They are not of the domain or organisation.
     #[error("you are not a member of the organisation that may sign in here")]
     NotMember,
@@ -76,6 +79,7 @@ impl Refused {
             | Refused::Unverified
             | Refused::Other
             | Refused::NoName
+            | Refused::NameTaken
             | Refused::NotMember
             | Refused::TooManyValues => true,
         }

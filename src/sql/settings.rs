@@ -110,6 +110,11 @@ pub(crate) enum Trust {
 }
 
 impl Settings {
+    /// The same database for a command: its disk may be busy, and whoever runs a command can wait longer than who logs in.
+    pub(crate) fn patient(&self) -> Settings {
+        Settings { answer_within: self.answer_within.max(COMMANDS_WAIT), ..self.clone() }
+    }
+
     /// The same database for commands that change what is in it.
     pub(crate) fn to_change(&self) -> Settings {
         self.for_commands(Access::Change)
@@ -125,7 +130,7 @@ impl Settings {
             Server::Sqlite(file) => Server::Sqlite(File { path: file.path.clone(), access }),
             Server::Postgres(_) | Server::MySql(_) => self.server.clone(),
         };
-        Settings { server, answer_within: self.answer_within.max(COMMANDS_WAIT) }
+        Settings { server, ..self.patient() }
     }
 
     /// What SQL the database speaks.

@@ -286,7 +286,7 @@ fn records_are_saved_and_restored_by_command_and_a_newer_file_is_not_served() {
     assert!(status == Some(0) && said.ends_with("records: applied\n"), "{said}");
     for (arguments, expected) in [
         (["records", "backup"].as_slice(), " is saved in "),
-        (&["records", "restore"], "ALL EPOCHS WERE RAISED: no secret that was handed out before works any more"),
+        (&["records", "restore"], "EVERY SECRET HAS ENDED: none that was handed out before works any more"),
         (&["migrate"], "records: already there\n"),
         (&["check", "--connect"], " holds the records (version 4)"),
     ] {

@@ -131,7 +131,7 @@ impl DockerConfig {
         };
         let helper = helper.ok_or_else(|| wrong(key))?;
         if !helper.is_empty() {
-            if helper == OURS || is_in_path(&format!("{PREFIX}{helper}")) {
+            if is_in_path(&format!("{PREFIX}{helper}")) {
                 return Ok(Place::Helper(helper.to_owned()));
             }
             return Err(format!(

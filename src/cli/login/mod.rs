@@ -149,8 +149,8 @@ pub(super) fn logout(arguments: &LogoutArguments) -> u8 {
     match erased {
         Ok(registry) => say(
             &format!(
-                "This machine keeps no login of {registry} any more. A password that it kept is good until it ends or is revoked, on the \
-                 page where it was approved (/account).\n"
+                "This machine has no login of {registry} now. A password that it had is good until it ends or is revoked, on the page where \
+                 it was approved (/account).\n"
             ),
             DONE,
         ),

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::STYLE_PATH;
 use super::sheet::Link;
 use crate::access::Denied;
+use crate::authn::attempts::TooMany;
 use crate::client_address::NoAddress;
 use crate::decision_log::Fault;
 use crate::directory::changing::NotChanged;
@@ -22,15 +23,16 @@ use crate::http::shape::{self, NOT_NOW, NOTHING_HERE, Shape};
 use crate::management::NotDone;
 use crate::secrets::NotMade;
 
-/// The headers of every page. Nothing is loaded or run but our own style; nobody shows the page inside theirs, keeps it, or learns
-/// where somebody comes from, since addresses have codes in them.
+/// The headers of every page. Nothing is loaded or run but our own style; nobody shows the page inside theirs, keeps it, and no
+/// other site learns where somebody comes from, since addresses have codes in them. Our own does: without a referrer, browsers send
+/// our forms with `Origin: null`.
 const HEADERS: [(HeaderName, &str); 7] = [
     (
         CONTENT_SECURITY_POLICY,
         "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     ),
     (X_FRAME_OPTIONS, "DENY"),
-    (REFERRER_POLICY, "no-referrer"),
+    (REFERRER_POLICY, "same-origin"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
@@ -99,6 +101,9 @@ pub(super) enum Problem {
     /// A browser comes back that nobody sent: why.
     #[error("the sign-in cannot be finished: {0}")]
     Flow(Cow<'static, str>),
+    /// Too many codes from one network that no provider had given.
+    #[error("too many sign-ins from your network could not be finished; wait a while, and begin once more")]
+    TooManyReturns(TooMany),
     /// The provider refused; its code, as far as it is one.
     #[error("the provider did not sign this person in ({0})")]
     ProviderRefused(String),
@@ -166,6 +171,10 @@ impl Problem {
                 Shape { allow: Some(allow), ..bad(StatusCode::METHOD_NOT_ALLOWED, "bad_request") }
             }
             Problem::Flow(_) => bad(StatusCode::BAD_REQUEST, "sign_in_failed"),
+            Problem::TooManyReturns(too_many) => {
+                let denied = shape::denied(&Denied::TooMany(*too_many), Fault::Client);
+                Shape { message: self.to_string().into(), ..denied }
+            }
             Problem::ProviderRefused(_) => bad(StatusCode::BAD_REQUEST, "sign_in_failed"),
             Problem::Refused(_) => bad(StatusCode::FORBIDDEN, "sign_in_refused"),
             Problem::SignedOut => bad(StatusCode::UNAUTHORIZED, "login_needed"),
@@ -207,6 +216,7 @@ impl Problem {
             | Problem::NoAddress(_)
             | Problem::Method { .. }
             | Problem::Flow(_)
+            | Problem::TooManyReturns(_)
             | Problem::ProviderRefused(_)
             | Problem::Refused(_)
             | Problem::SignedOut
@@ -261,7 +271,9 @@ pub(super) fn problem_page(
     let title = match problem {
         Problem::SignedOut => "Sign in",
         Problem::Refused(_) => "You may not sign in",
-        Problem::Flow(_) | Problem::ProviderRefused(_) | Problem::WrongPassword(_) => "Not signed in",
+        Problem::Flow(_) | Problem::TooManyReturns(_) | Problem::ProviderRefused(_) | Problem::WrongPassword(_) => {
+            "Not signed in"
+        }
         Problem::Unavailable(_) => "Not now",
         Problem::OtherSite
         | Problem::Field { .. }

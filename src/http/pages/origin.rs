@@ -41,7 +41,7 @@ mod tests {
     fn only_a_page_of_ours_sends_forms() {
         for (lines, is_ours) in [
             (&[("sec-fetch-site", "same-origin")][..], true),
-            // As browsers have it under `Referrer-Policy: no-referrer`.
+            // As browsers have it whose owner sends no referrer.
             (&[("sec-fetch-site", "same-origin"), ("origin", "null")], true),
             (
                 &[

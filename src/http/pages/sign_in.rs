@@ -17,6 +17,7 @@ use super::{Desk, Form, query};
 use crate::access::Denied;
 use crate::authn::{Credentials, Method};
 use crate::backend::sign_in::{Answer, Flow as Asked, NotSignedIn, SignIn, SignedIn};
+use crate::client_network::ClientNetwork;
 use crate::digest::sha256;
 use crate::http::credentials;
 use crate::http::visit::Visit;
@@ -28,6 +29,8 @@ use crate::secrets::Lasting;
 
 /// How much longer than a sign-in lasts its end is remembered, by any replica's clock.
 const CLOCKS_APART: time::Duration = time::Duration::minutes(5);
+/// What somebody is told whose password is for docker alone.
+const NO_SECRET: &str = "this is a docker password; sign in by the password of your account, or at your provider";
 /// The longest error code of a provider that is shown.
 const LONGEST_CODE: usize = 64;
 /// Of an account that was not let in, so much comes back in the form, in bytes.
@@ -167,15 +170,22 @@ impl Desk<'_, '_> {
         people: &dyn SignIn,
         (code, issuer): (&str, Option<&str>),
     ) -> Result<Response, Problem> {
+        let (code, attempts) = (Secret::new(code), self.visit.snapshot.access.attempts());
+        let network = ClientNetwork::of(self.visit.asker.address);
+        // Anybody can begin a sign-in and bring a code of their own making, which costs the records and the provider a question.
+        let attempt = attempts.begin_return(&flow.state, network).map_err(Problem::TooManyReturns)?;
         self.use_up(("flow", &flow.state), time::Duration::seconds(flow::LONGEST)).await?;
         let key = &self.section.key;
         let (nonce, verifier) = (flow.nonce(key), flow.verifier(key));
         let asked = Asked { state: &flow.state, nonce: &nonce, verifier: &verifier };
-        let (code, way) = (Secret::new(code), flow.way.as_deref());
-        let found = people.finish(way, &asked, &Answer { code: &code, issuer }, self.now).await;
+        let (answer, way) = (Answer { code: &code, issuer, client: attempts.client(network) }, flow.way.as_deref());
+        let found = people.finish(way, &asked, &answer, self.now).await;
         let SignedIn { account, mark } = match found.map_err(Problem::Unavailable)? {
             Ok(signed_in) => signed_in,
-            Err(NotSignedIn::Wrong(why)) => return Err(Problem::Flow(why.into())),
+            Err(NotSignedIn::Wrong(why)) => {
+                attempt.was_wrong();
+                return Err(Problem::Flow(why.into()));
+            }
             Err(NotSignedIn::Refused(why)) => return Err(Problem::Refused(why)),
         };
         self.visit.asker.account = account.to_string();
@@ -218,9 +228,9 @@ impl Desk<'_, '_> {
         let who = credentials::from_pair(account, password).map_err(|_| Problem::WrongPassword(None))?;
         match &who {
             Credentials::Password { .. } => {}
-            Credentials::Anonymous | Credentials::Secret { .. } | Credentials::Workload { .. } => {
-                return Err(Problem::WrongPassword(None));
-            }
+            // Whether it is one that lives is not looked up.
+            Credentials::Secret { .. } => return Err(Problem::Refused(NO_SECRET.to_owned())),
+            Credentials::Anonymous | Credentials::Workload { .. } => return Err(Problem::WrongPassword(None)),
         }
         self.visit.presents(&who);
         let found = self.visit.decide(&who, Vec::new(), self.now).await;
@@ -240,7 +250,7 @@ impl Desk<'_, '_> {
         }
         // One that could make others would have no end.
         if identity.by.as_ref().is_some_and(|by| by.method == Method::OldPassword) {
-            return Err(Problem::Refused("this is a docker password; sign in at your provider".to_owned()));
+            return Err(Problem::Refused(NO_SECRET.to_owned()));
         }
         let backend = identity.by.map(|by| by.backend).unwrap_or_default();
         let cookie = match self.begin_session((&account, backend, identity.mark)).await {
@@ -269,7 +279,7 @@ pub(super) async fn use_up(
     life: time::Duration,
     now: OffsetDateTime,
 ) -> Result<(), Problem> {
-    let from = crate::client_network::ClientNetwork::of(visit.asker.address);
+    let from = ClientNetwork::of(visit.asker.address);
     let client = visit.snapshot.access.attempts().client(from);
     let over = now.saturating_add(life).saturating_add(CLOCKS_APART);
     match lasting.use_up((&Desk::used_up(used), over), client, now).await.map_err(Problem::Unavailable)? {

@@ -65,7 +65,7 @@ impl Count {
         let wait = match manner {
             Manner::Passwords => FIRST_WAIT.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_WAIT),
             Manner::Tokens | Manner::Codes => LONGEST_WAIT,
-            Manner::Secrets => FIRST_WAIT,
+            Manner::Secrets | Manner::Returns => FIRST_WAIT,
         };
         (self.last + wait).saturating_duration_since(now)
     }

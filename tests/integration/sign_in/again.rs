@@ -77,6 +77,40 @@ async fn who_is_gone_there_is_locked_out_and_their_passwords_stay_dead() {
     assert_eq!((scene.grants(ADA, &other).await, scene.grants(ADA, &password).await), (all(), Err(401)));
 }
 
+/// An account that was made anew at the provider has another subject, and the name of the one before.
+#[tokio::test]
+async fn a_name_is_free_once_its_person_is_gone() {
+    let scene = Scene::new();
+    let old = scene.password(&mut Browser::default(), "laptop").await;
+    scene.claim(json!({"sub": "5678"}));
+    let taken = async || {
+        let back = Browser::default().sign_in(&scene.bed).await;
+        assert!(back.status == 403 && back.text().contains("somebody else has your name here"), "{}", back.text());
+    };
+    taken().await;
+    assert_eq!(scene.grants(ADA, &old).await, all(), "who comes by the name alone takes nothing away");
+    // The provider's word is old, and it takes the refresh token of the one before no more.
+    scene.later(3601).await;
+    let new = scene.password(&mut Browser::default(), "laptop").await;
+    assert_eq!((scene.grants(ADA, &new).await, scene.grants(ADA, &old).await), (all(), Err(401)));
+
+    // Of whom the provider still knows, the name stays, until whoever runs the server gives it away.
+    scene.claim(json!({"sub": "9012"}));
+    taken().await;
+    let config = scene.bed.folder.path("config.yml");
+    let sign_out = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dockwarden"));
+        command.args(["user", "sign-out", "--forget"]).arg(&config).arg(ADA).output().unwrap()
+    };
+    let told = sign_out();
+    assert!(String::from_utf8_lossy(&told.stdout).contains("for whomever the provider calls so next"), "{told:?}");
+    assert_eq!(scene.grants(ADA, &new).await, Err(401));
+    let told = sign_out();
+    assert!(String::from_utf8_lossy(&told.stderr).contains("nobody is forgotten"), "{told:?}");
+    let last = scene.password(&mut Browser::default(), "laptop").await;
+    assert_eq!((scene.grants(ADA, &last).await, scene.grants(ADA, &new).await), (all(), Err(401)));
+}
+
 /// dex has another word for a refresh token that it does not take; what else is wrong with a request of ours is nobody's absence.
 #[tokio::test]
 async fn a_refresh_token_that_dex_does_not_take_is_of_nobody() {
@@ -129,6 +163,31 @@ async fn a_provider_that_is_away_is_believed_for_the_time_of_grace() {
     scene.later(4201).await;
     assert_eq!(scene.grants(ADA, &password).await, Err(503));
     assert_eq!(scene.bed.get("/auth?service=registry").by(crate::bed::ALICE).send().await.status, 200);
+}
+
+/// Whoever runs the server learns of a provider that cannot be asked, and not of one that has no word on one person.
+#[tokio::test]
+async fn a_provider_is_down_from_when_it_does_not_answer_until_it_does() {
+    for (status, expected) in [(503, true), (500, false)] {
+        let scene = Scene::with("grace: 0");
+        let password = scene.password(&mut Browser::default(), "laptop").await;
+        assert!(!is_down(&scene).await);
+        scene.provider.answer_tokens(move |_| (status, json!({})));
+        scene.later(3601).await;
+        assert_eq!(scene.grants(ADA, &password).await, Err(503));
+        assert_eq!(is_down(&scene).await, expected, "{status}");
+        scene.be_well();
+        scene.password(&mut Browser::default(), "desk").await;
+        assert!(!is_down(&scene).await, "it has answered");
+    }
+}
+
+/// Whether the metrics say that the provider is down.
+async fn is_down(scene: &Scene) -> bool {
+    let text = scene.bed.get("/metrics").send().await.ok().text();
+    let (_, rest) =
+        text.split_once("dockwarden_backend_down{backend=\"oidc_auth\"} ").unwrap_or_else(|| panic!("{text}"));
+    rest.starts_with('1')
 }
 
 /// Check 30: they wait for the one answer, since without grace the last word does not count.

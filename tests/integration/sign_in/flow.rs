@@ -21,7 +21,7 @@ async fn each_page_goes_out_with_headers_that_close_it() {
         for (name, value) in [
             ("x-frame-options", "DENY"),
             ("cache-control", "no-store"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("x-content-type-options", "nosniff"),
         ] {
             assert_eq!(reply.header(name), value, "{path}");
@@ -121,6 +121,27 @@ async fn a_code_is_redeemed_once_in_time_and_for_the_browser_that_asked() {
     assert_eq!(browser.come_back(&scene.bed, &asked).await.status, 303);
     refused(again.come_back(&scene.bed, &asked).await, "a second time");
     assert_eq!(scene.provider.bodies().len(), 1);
+}
+
+/// Anybody can begin sign-ins and bring codes of their own making: the provider is not asked about all of them, and others come in meanwhile.
+#[tokio::test]
+async fn codes_that_no_provider_gave_are_not_asked_about_for_ever() {
+    let scene = Scene::new();
+    scene.provider.answer_tokens(|_| (400, json!({"error": "invalid_grant"})));
+    let mut attacker = Browser::default();
+    for number in 1..=51 {
+        let asked = attacker.begin(&scene.bed).await;
+        let back = attacker.come_back(&scene.bed, &asked).await;
+        let (status, wait) = if number <= 50 { (400, "") } else { (429, "1") };
+        assert_eq!((back.status, back.header("retry-after")), (status, wait), "{number}: {}", back.text());
+    }
+    assert_eq!(scene.provider.bodies().len(), 50);
+    scene.be_well();
+    let mut other = Browser::default();
+    let asked = other.begin(&scene.bed).await;
+    let back = format!("/oidc_auth?code={}&state={}", asked["nonce"], asked["state"]);
+    let elsewhere = scene.bed.get(&back).header("cookie", &other.cookie()).from("198.51.100.7").send().await;
+    assert_eq!(elsewhere.status, 303, "{}", elsewhere.text());
 }
 
 /// Check 7.

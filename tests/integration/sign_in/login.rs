@@ -235,6 +235,9 @@ async fn helpers_of_the_system_and_our_own_store_it() {
     let (bed, home, own) = (bed(), Folder::new(), Folder::new());
     put_helper(&home, "secretservice");
     put(&own, ".docker/config.json", &json!({"credHelpers": {REGISTRY: "dockwarden"}}).to_string());
+    let helper = own.path("bin/docker-credential-dockwarden");
+    fs::create_dir_all(own.path("bin")).unwrap();
+    symlink(dockwarden(), &helper).unwrap();
     let ((found, _), (kept, _)) = tokio::join!(logged_in(&bed, &home, &[]), logged_in(&bed, &own, &[]));
     assert!(!(found.err + &kept.err).contains("unencrypted"));
     assert_eq!(
@@ -246,8 +249,6 @@ async fn helpers_of_the_system_and_our_own_store_it() {
 
     let file = own.path(".local/state/dockwarden/logins/registry.example.org.json");
     assert_eq!(mode(&file), 0o600);
-    let helper = own.path("docker-credential-dockwarden");
-    symlink(dockwarden(), &helper).unwrap();
     let get = || {
         let mut command = at_home(&own, &helper, &["get"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -289,6 +290,7 @@ async fn no_password_is_lost() {
     for (config, expected) in [
         (json!({"credsStore": "gone"}).to_string(), "docker-credential-gone in credsStore, which is not in PATH"),
         (json!({"credHelpers": {REGISTRY: "gone"}}).to_string(), "docker-credential-gone in credHelpers"),
+        (json!({"credHelpers": {REGISTRY: "dockwarden"}}).to_string(), "docker-credential-dockwarden in credHelpers"),
         (json!({"credHelpers": {REGISTRY: 1}}).to_string(), "credHelpers is not as docker writes it"),
         ("{\"auths\": canary".to_owned(), "config.json: this is not an object of JSON"),
     ] {
