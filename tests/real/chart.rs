@@ -204,19 +204,16 @@ fn secrets() -> BTreeMap<&'static str, Files> {
     let mut leaf = files(chain.leaf);
     leaf.insert("ca.crt".to_owned(), fs::read(chain.authority).unwrap());
     let web = keys::for_localhost().leaf;
+    let mut database = files(keys::for_localhost().leaf);
+    database.insert("password".to_owned(), b"of-the-database".to_vec());
+    database.insert("ca.crt".to_owned(), fs::read(keys::for_localhost().authority).unwrap());
     let passwords = [("admin".to_owned(), dockwarden::hash(&password("admin")).into_bytes())];
     BTreeMap::from([
         ("pair", files(keys::as_in_the_guide(Kind::P256))),
         ("leaf", leaf),
         ("web", files(web)),
         ("passwords", Files::from(passwords)),
-        (
-            "database",
-            Files::from([
-                ("password".to_owned(), b"of-the-database".to_vec()),
-                ("ca.crt".to_owned(), fs::read(keys::for_localhost().authority).unwrap()),
-            ]),
-        ),
+        ("database", database),
     ])
 }
 
@@ -234,6 +231,18 @@ pub(crate) const VALUES: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "{records: {kind: postgres, postgres: {host: db.example.org, existingSecret: database, migrate: false}}}",
+        &[],
+        &[],
+    ),
+    // YAML reads `off` as false.
+    (
+        "{records: {kind: postgres, postgres: {host: db.example.org, existingSecret: database, tls: off}}, log: \"warn,dockwarden=debug\"}",
+        &[],
+        &[],
+    ),
+    (
+        "{records: {kind: postgres, postgres: {host: db.example.org, existingSecret: database, ownAuthority: true, clientCertificate: \
+         true}}, networkPolicy: {from: [{ipBlock: {cidr: 10.0.0.0/8}}]}, resources: {limits: {cpu: 0.5, memory: 1.5Gi}}}",
         &[],
         &[],
     ),
@@ -375,6 +384,17 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
         ("{image: {digest: sha256}}".to_owned(), "does not match pattern"),
         ("{files: {../x: y}}".to_owned(), "does not match pattern"),
         ("{files: {auth_config.yml: y}}".to_owned(), "not"),
+        ("{nameOverride: A_B}".to_owned(), "does not match pattern"),
+        ("{fullnameOverride: Foo_Bar}".to_owned(), "does not match pattern"),
+        ("{ingress: {enabled: true, hosts: [{host: Not_A_host, paths: [/]}]}}".to_owned(), "does not match pattern"),
+        ("{resources: {requests: {cpu: abc}}}".to_owned(), "does not match pattern"),
+        ("{log: foo bar}".to_owned(), "does not match pattern"),
+        ("{networkPolicy: {from: [{foo: 1}]}}".to_owned(), "additional properties 'foo' not allowed"),
+        ("{config: null}".to_owned(), "missing property 'config'"),
+        (
+            "{records: {postgres: {tls: prefer}}}".to_owned(),
+            "value must be one of 'verify-full', 'require', 'off', false",
+        ),
         // The chart.
         ("{image: {repository: \"\"}}".to_owned(), "image.repository: name the image that you have built"),
         ("{image: {tag: \"\"}}".to_owned(), "image.tag: name the tag of your image"),
@@ -391,6 +411,24 @@ fn values_that_could_not_work_are_refused_with_what_to_write() {
         (
             format!("{{records: {{kind: postgres, {database}}}, config: {{records: {{}}}}}}"),
             "config.records: say records.kind",
+        ),
+        (
+            "{records: {kind: postgres, postgres: {host: x, existingSecret: x, ownAuthority: true, tls: require}}}"
+                .to_owned(),
+            "records.postgres.ownAuthority: it is not looked at without tls: verify-full",
+        ),
+        (
+            "{records: {kind: postgres, postgres: {host: x, existingSecret: x, clientCertificate: true, tls: off}}}"
+                .to_owned(),
+            "records.postgres.clientCertificate: it is not shown without TLS",
+        ),
+        (
+            "{podLabels: {app.kubernetes.io/name: x}}".to_owned(),
+            "podLabels: the chart writes app.kubernetes.io/name itself",
+        ),
+        (
+            "{podAnnotations: {checksum/config: x}}".to_owned(),
+            "podAnnotations: the chart writes checksum/config itself",
         ),
         ("{config: {records_auth: {}}}".to_owned(), "config.records_auth needs records; write sqlite or postgres"),
         ("{config: {token: {issuer: \"\"}}}".to_owned(), "config.token.issuer: write what the registry has"),
@@ -556,6 +594,14 @@ for word; do
 done
 "#;
 
+/// In the place of docker: the image is tried elsewhere, and pushed nowhere; what runs in it is the program of this run.
+const DOCKER: &str = r#"#!/bin/sh
+[ "$1" = run ] || exit 0
+[ "$2 $3" = "--rm registry.example.org/dockwarden:0.1.0" ] || exit 64
+shift 3
+exec dockwarden "$@"
+"#;
+
 /// The page's commands and its values, from the first to a token.
 #[test]
 fn the_commands_of_the_page_on_kubernetes_install_what_serves() {
@@ -575,8 +621,7 @@ fn the_commands_of_the_page_on_kubernetes_install_what_serves() {
         "#!/bin/sh\n[ \"$1\" = upgrade ] && [ \"$2\" = --install ] || exit 64\nshift 2\nexec {} template --kube-version {KUBERNETES} \"$@\"\n",
         part::path("helm").display()
     );
-    // The image is tried elsewhere, and pushed nowhere.
-    for (name, text) in [("kubectl", KUBECTL), ("helm", helm.as_str()), ("docker", "#!/bin/sh\n")] {
+    for (name, text) in [("kubectl", KUBECTL), ("helm", helm.as_str()), ("docker", DOCKER)] {
         fs::set_permissions(scratch::write(&bin, name, text), PermissionsExt::from_mode(0o755)).unwrap();
     }
     std::os::unix::fs::symlink(program(), bin.join("dockwarden")).unwrap();

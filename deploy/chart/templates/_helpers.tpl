@@ -21,6 +21,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{/* What values add to labels or annotations is none of the chart's own. Takes .at, .more and .own. */}}
+{{- define "dockwarden.more" -}}
+{{- $at := .at -}}
+{{- $own := .own -}}
+{{- range $key, $_ := .more -}}
+  {{- if has $key $own }}{{ fail (printf "%s: the chart writes %s itself; leave it out" $at $key) }}{{ end -}}
+{{- end -}}
+{{- toYaml .more -}}
+{{- end -}}
+
 {{- define "dockwarden.metadata" -}}
 name: {{ include "dockwarden.fullname" . }}
 namespace: {{ .Release.Namespace }}
@@ -125,7 +135,13 @@ as a file has to be one. Takes .at and .value.
   {{- if not $postgres.host }}{{ fail "records.postgres.host: name the server" }}{{ end -}}
   {{- if not $postgres.existingSecret }}{{ fail "records.postgres.existingSecret: name the secret that holds the password, as its entry `password`" }}{{ end -}}
   {{- $written := dict "host" $postgres.host "port" $postgres.port "database" $postgres.database "username" $postgres.username "password_file" "/records/password" -}}
+  {{- /* YAML reads off as false. */ -}}
+  {{- $tls := ternary "off" $postgres.tls (eq (toString $postgres.tls) "false") -}}
+  {{- $_ := set $written "tls" $tls -}}
+  {{- if and $postgres.ownAuthority (ne $tls "verify-full") }}{{ fail "records.postgres.ownAuthority: it is not looked at without tls: verify-full" }}{{ end -}}
+  {{- if and $postgres.clientCertificate (eq $tls "off") }}{{ fail "records.postgres.clientCertificate: it is not shown without TLS; write tls: verify-full" }}{{ end -}}
   {{- if $postgres.ownAuthority }}{{ $_ := set $written "ca_certificate" "/records/ca.crt" }}{{ end -}}
+  {{- if $postgres.clientCertificate }}{{ $_ := set (set $written "client_certificate" "/records/tls.crt") "client_key" "/records/tls.key" }}{{ end -}}
   {{- $_ := set $config "records" (dict "postgres" $written) -}}
 {{- else -}}
   {{- range list "records_auth" "acl_records" "api" "lasting" "catalogue" "registries" "sign_in" -}}
