@@ -414,6 +414,11 @@ impl Fixed {
 }
 
 impl App {
+    /// Where the configuration is read from.
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// Makes everything ready for a first configuration.
     ///
     /// # Errors

@@ -340,6 +340,7 @@ impl<K: Keeper> Rules<K> {
 
     fn tell(&self, trouble: &Trouble) {
         let until = match self.in_use.load().as_ref() {
+            Some(_) if matches!(trouble, Trouble::KeptOut(_)) => "the last good ones stay in use".to_owned(),
             Some(in_use) => {
                 let left = self.times.max_stale.saturating_sub(in_use.age()).as_secs();
                 format!("the last good ones stay in use for {left} seconds more, then decisions are answered with 503")
@@ -417,7 +418,14 @@ impl<K: Keeper> Rules<K> {
                     warn!(reason = "rules_unnumbered", source = K::KEY, "{remark}");
                 }
                 let current = Current { acl: Arc::new(acl), seqs: seqs.into(), remark, digest, seen: Mutex::new(seen) };
-                self.pass(current).await?;
+                let passed = self.pass(current).await;
+                // That is a no, and not a reading that failed: the last good rules do not grow old by it.
+                if matches!(passed, Err(Trouble::KeptOut(_)))
+                    && let Some(in_use) = self.in_use.load().as_ref()
+                {
+                    in_use.seen_at(seen);
+                }
+                passed?;
                 self.refused(Vec::new());
                 info!(source = K::KEY, rules, "new rules are in use");
                 Ok(())

@@ -28,6 +28,11 @@ impl Config {
         found
     }
 
+    /// What is probably not meant in rules that would stand in place of the file's.
+    pub(crate) fn lint_given(&self, rules: &Rules) -> Vec<Problem> {
+        lint_listed(rules, self.surroundings())
+    }
+
     /// What is probably not meant in rules that are kept elsewhere: see [`lint_each`].
     pub(crate) fn lint_elsewhere<R: Borrow<Rule>>(&self, rules: &[R]) -> Vec<(usize, String, String)> {
         lint_each(rules, self.surroundings())

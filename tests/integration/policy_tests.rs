@@ -117,7 +117,20 @@ async fn check_6_rules_kept_elsewhere_that_fail_a_test_leave_the_last_good_ones_
     let none = "dockwarden_rules_refused{source=\"acl_records\",document=\"\"} 0";
     until("the first rules", &["repository:team/app:pull"], none).await;
     records.replace_rules(&rules("\"push\""), Version(1)).await.unwrap();
+    let changed = Instant::now();
     until("rules that fail the test", &["repository:team/app:pull"], refused).await;
+    // A no is not an outage: the last good rules stay young, and in use for longer than `max_stale`.
+    loop {
+        let text = bed.get("/metrics").send().await.ok().text();
+        let (_, rest) = text.split_once("dockwarden_rules_age_seconds{source=\"acl_records\"} ").unwrap();
+        let age: f64 = rest.lines().next().unwrap().parse().unwrap();
+        let since = changed.elapsed().as_secs_f64();
+        if since > 1.5 && age < since - 1.0 {
+            break;
+        }
+        assert!(since < 10.0, "they grow old: {age}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     // The test gives way by a reload, and then the rules come in by themselves.
     bed.folder.configure("acl: []\nacl_records: {cache_ttl: 1s, max_stale: 1h}\n");
     let app = Arc::clone(&bed.app);
@@ -300,6 +313,13 @@ async fn tests_are_run_and_rules_are_checked_over_http() {
     let (status, told) = ask(&bed, "check", "acl:\n  - match: {}\n    actions: [Pull]\ntests: [{as: a}]\n").await;
     assert_eq!((status, told["problems"].as_array().unwrap().len()), (200, 3), "{told}");
     assert_eq!((&told["problems"][0]["line"], &told["problems"][0]["path"]), (&3.into(), &"acl[0].actions".into()));
+    // What is probably not meant is said as by the command.
+    let twice =
+        "acl:\n  - {match: {name: a}, actions: [pull]}\n  - {match: {name: a, account: alise}, actions: [push]}\n";
+    let (_, told) = ask(&bed, "check", twice).await;
+    assert_eq!((&told["problems"], &told["warnings"][0]["line"]), (&serde_json::json!([]), &3.into()), "{told}");
+    let said = told["warnings"].to_string();
+    assert!(said.contains("never decides: acl[0] matches everything") && said.contains("alise"), "{told}");
     assert_eq!(ask(&bed, "test", "acl: [{match: {}, actions: [Pull]}]").await.0, 400);
     assert_eq!(ask(&bed, "check", "acl: [").await.0, 400);
     // As JSON, and as nothing else.

@@ -19,6 +19,7 @@ use super::{PATIENCE, still};
 use crate::access::Chain;
 use crate::authz::InUse;
 use crate::authz::rules::{KIND, Rules};
+use crate::backend::Purpose;
 use crate::cli::given::{Asks, load, load_text};
 use crate::cli::test::{self, Elsewhere};
 use crate::cli::{DONE, FOUND, UNDECIDED, complain, say};
@@ -75,10 +76,13 @@ fn minimise(arguments: &Arguments) -> Result<u8, String> {
     // Without such a rule the test would be an error.
     let tests = Arc::clone(&config.tests);
     let promised: BTreeSet<_> = config.tests.iter().filter_map(|test| test.rule.clone()).collect();
+    // Rules that are kept elsewhere may come at any time, also where there are none yet.
+    let mut of_rules = config.backends.0.iter().filter(|row| row.kind.purpose == Purpose::Rules);
+    let is_alone = of_rules.all(|row| row.kind.key == KIND.key);
     let whole = policies::open(config)?;
     let (still, now) = (still(), whole.now);
     let world = whole.world();
-    let is_last = whole.lists.iter().map(|list| list.section).eq([KIND.key]) && whole.below == Below::Nothing;
+    let is_last = is_alone && whole.below == Below::Nothing;
     let after = if is_last { After::Refusal } else { After::Others };
     let mut gone: BTreeMap<usize, (&'static str, Vec<usize>)> = BTreeMap::new();
     for (rule, why) in analysis::spare(&acl, after, now, &still) {

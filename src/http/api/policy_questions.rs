@@ -16,9 +16,10 @@ use super::policy_wholes::{Asked, People, diff, sources, who_can};
 use super::problem::Refused;
 use super::{SERVICE, admit, asked, reply};
 use crate::access::Denied;
-use crate::app::Snapshot;
+use crate::app::{Snapshot, Source};
 use crate::authz::rules::{KIND as ACL, Rules, read as read_rules};
 use crate::client_network::ClientNetwork;
+use crate::config::Invalid;
 use crate::http::visit::Visit;
 use crate::policy_tests::{Comments, NAME as TESTS, PolicyAction, Read, Summary, Tests, read as read_tests, run};
 use crate::turns::{Turn, Turns};
@@ -29,6 +30,8 @@ pub(super) const MAX_BODY: usize = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one question about a whole policy may take; what was found until then is told.
 const LONGEST: Duration = Duration::from_secs(10);
+/// What could not be asked where the file does not load.
+const FILE: &str = "configuration";
 /// The media types of a body. No form of a browser can announce them.
 const TYPES: [&str; 2] = ["application/yaml", "application/json"];
 
@@ -92,7 +95,7 @@ pub(super) async fn answer(
         PolicyAction::Check | PolicyAction::Test | PolicyAction::Diff | PolicyAction::WhoCan => {}
     }
     let turn = turn(visit).await?;
-    let snapshot = Arc::clone(visit.snapshot);
+    let (snapshot, source) = (Arc::clone(visit.snapshot), visit.app.source().clone());
     let people = match action {
         PolicyAction::Check | PolicyAction::Test | PolicyAction::Explain => None,
         PolicyAction::Diff | PolicyAction::WhoCan => Some(People::now(&snapshot, now).await?),
@@ -100,7 +103,7 @@ pub(super) async fn answer(
     apart(turn, move |still| {
         let given = Given::read(&body, action, &snapshot)?;
         match (action, people) {
-            (PolicyAction::Check, _) => reply(StatusCode::OK, &given.checked()),
+            (PolicyAction::Check, _) => reply(StatusCode::OK, &given.checked(&source)?),
             (PolicyAction::Test, _) => reply(StatusCode::OK, &given.tested(&snapshot)?),
             (PolicyAction::Diff, Some(people)) => {
                 let (rules, asked) = given.whole()?;
@@ -206,14 +209,19 @@ impl Given {
         Ok(Given { rules, tests, asked, findings: reading.into_findings() })
     }
 
-    fn checked(self) -> Checked {
-        let Findings { problems, warnings, .. } = self.findings;
-        Checked {
+    /// What is wrong with them, and what is probably not meant, beside all else that the file says now.
+    fn checked(self, source: &Source) -> Result<Checked, Refused> {
+        let Findings { problems, mut warnings, .. } = self.findings;
+        if let Some(rules) = &self.rules {
+            let unread = |cause: Invalid| Denied::Unavailable { backend: FILE, cause: cause.into() };
+            warnings.extend(source.load(Secrets::Read).map_err(unread)?.lint_given(rules));
+        }
+        Ok(Checked {
             rules: self.rules.map_or(0, |rules| rules.acl.rules().len()),
             tests: self.tests.map_or(0, |tests| tests.len()),
             problems: problems.into_iter().map(Finding::from).collect(),
             warnings: warnings.into_iter().map(Finding::from).collect(),
-        }
+        })
     }
 
     /// The tests that are given, or those in use, by the rules that are given in place of the file's, or by those in use.

@@ -62,6 +62,12 @@ fn what_shares_a_line_with_a_spare_rule_is_not_lost() {
     let is_said = told.err.contains("a rule of acl is only the alias *one") && !told.err.contains("share a line");
     assert!(told.code == 1 && told.out.is_empty() && is_said, "{}{}", told.out, told.err);
     assert_eq!(run(["minimise", &file, "--json"]).code, 3);
+    // Rules that are kept elsewhere may come, also where there are none yet: what would refuse them stays.
+    let wall = "acl:\n  - {match: {name: \"x/*\"}, actions: [pull]}\n  - {match: {}, actions: []}\n";
+    let (_folder, file) =
+        configured(&format!("{}records: {{sqlite: dw.db}}\nacl_records: {{}}\n{wall}", strong_users()));
+    let told = run(["minimise", &file]);
+    assert_eq!((told.code, told.out.as_str()), (0, wall), "{}", told.err);
     // Nothing is left out, and the list is printed to its end.
     let acl = format!("acl: [{KEPT},\n  {{match: {{name: b}}, actions: [pull]}}\n]\n");
     let (_folder, file) = configured(&format!("{}{acl}tests: []\n", strong_users()));
