@@ -71,6 +71,7 @@ fn log_in(home: &Path, server: &Dockwarden, more: &[&str], browser: &Browser<'_>
     let url = format!("http://{}", server.address);
     let mut login = Command::new(program());
     login.args(["login", &url]).args(more).env_clear().env("HOME", home).env("DOCKER_CONFIG", home);
+    login.env("PATH", home.join("bin"));
     let mut child = login.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
