@@ -105,7 +105,7 @@ pub(super) fn types(rules: &[&Rule], still: &dyn Fn() -> bool) -> Kinds {
 }
 
 /// All patterns of a rule.
-fn patterns_of(rule: &Rule) -> impl Iterator<Item = &Pattern> {
+pub(super) fn patterns_of(rule: &Rule) -> impl Iterator<Item = &Pattern> {
     let fields = Field::ALL.into_iter().filter_map(|field| rule.pattern(field));
     fields.chain(rule.tag()).chain(rule.label_patterns().iter().map(|(_, pattern)| pattern))
 }

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::aligned::{Reaches, key_beside_texts};
 use super::decider::decides_for;
+use super::places::patterns_of;
 use crate::acl::Acl;
 use crate::pattern::{ANYTHING, Bindings, Field, FieldValues, LabelValues, Pattern, Placeholder};
 use crate::regular::{Grammar, walk};
@@ -97,12 +98,22 @@ pub fn mergeable(acl: &Acl) -> Vec<(usize, Field)> {
             && [one, other]
                 .into_iter()
                 .all(|rule| rule.pattern(*field).is_some_and(|own| own.placeholders().next().is_none()))
+            // Of two expressions that become one, the groups of one are counted on behind those of the other.
+            && ![one, other].into_iter().any(|rule| takes_groups_of(rule, *field))
             && key_beside_texts(one) == key_beside_texts(other)
         {
             found.push((number, *field));
         }
     }
     found
+}
+
+/// Whether a rule takes what the expression of this field catches.
+fn takes_groups_of(rule: &Rule, field: Field) -> bool {
+    patterns_of(rule).flat_map(Pattern::placeholders).any(|placeholder| match placeholder {
+        Placeholder::Capture(of, _) => *of == field,
+        Placeholder::Value(_) | Placeholder::Label(_) => false,
+    })
 }
 
 /// The rules that match all that a rule does, of those above it: one, or several together.

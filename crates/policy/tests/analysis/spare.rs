@@ -77,6 +77,31 @@ fn check_25_rules_that_are_spare_are_told_with_the_reason() {
     );
 }
 
+/// Of two expressions that become one, the groups of one are counted on behind those of the other: what takes them would take others.
+#[test]
+fn rules_that_take_groups_of_what_differs_are_not_to_become_one() {
+    let of = |account: &str, name: &str| RuleText { account: Some(account.to_owned()), ..rule(name, "pull") };
+    let served = |service: &str| RuleText { service: Some(service.to_owned()), ..of("/^(a)b?$/", "${account:1}/x") };
+    let tagged = |name: &str| RuleText { tag: Some("${name:1}".to_owned()), ..rule(name, "pull") };
+    let labelled = |service: &str| RuleText {
+        service: Some(service.to_owned()),
+        labels: BTreeMap::from([("team".to_owned(), "${service:1}".to_owned())]),
+        ..rule("a", "pull")
+    };
+    for (rules, expected) in [
+        ([of("/^(a)b?$/", "${account:1}/x"), of("/^x(.)$/", "${account:1}/x")], vec![]),
+        ([tagged("/^(a)$/"), tagged("/^b(.)$/")], vec![]),
+        ([labelled("/^(a)$/"), labelled("/^b(.)$/")], vec![]),
+        // The service is joined, and the groups of the account stay as they are.
+        ([served("a"), served("b")], vec![(0, Field::Service)]),
+        // Nobody takes them.
+        ([of("/^(a)b?$/", "x"), of("/^x(.)$/", "x")], vec![(0, Field::Account)]),
+        ([of("/^(a)b?$/", "${account}/x"), of("/^x(.)$/", "${account}/x")], vec![(0, Field::Account)]),
+    ] {
+        assert_eq!(mergeable(&acl(&rules)), expected, "{rules:#?}");
+    }
+}
+
 /// A reload waits for this: of very many rules, each of which could be hidden by any other as far as its beginning says, only the one
 /// that is hidden takes a walk through names.
 #[test]
