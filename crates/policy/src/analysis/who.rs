@@ -1,6 +1,7 @@
 //! Who may do something, and what somebody may do.
 
 mod deciders;
+mod exceptions;
 mod symbolic;
 mod ties;
 mod whole;
@@ -67,7 +68,7 @@ pub struct Way {
     pub example: String,
     /// The first place in which it does.
     pub place: Place,
-    /// Rules above that decide otherwise, where they match too.
+    /// Rules above that decide otherwise, where they match too; of accounts that cannot be listed, those that may.
     pub except: BTreeSet<usize>,
     /// What has to agree with the name, where several are asked about.
     pub where_name: Vec<Tie>,
@@ -141,7 +142,7 @@ pub fn who_can(world: &World<'_>, wanted: &Wanted, narrow: &Narrow, still: &dyn 
     }
     match world.unlisted {
         Unlisted::Nobody => {}
-        Unlisted::Anybody => found.symbolic = asking.symbolic(wanted),
+        Unlisted::Anybody => found.symbolic = asking.symbolic(wanted, narrow),
     }
     asking.say_what_is_below();
     found.undecided = asking.undecided.into_iter().collect();

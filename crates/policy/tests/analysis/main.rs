@@ -8,6 +8,7 @@
 mod blind;
 mod samples;
 mod spare;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

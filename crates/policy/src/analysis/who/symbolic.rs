@@ -1,16 +1,15 @@
 //! Accounts that cannot be listed, and have a right all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
 use super::{Asking, Names, Symbolic, Wanted};
-use crate::analysis::grants;
 use crate::analysis::unlisted::{shortest, somebody, wanted};
+use crate::analysis::{Narrow, grants};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
-use crate::regular::{Grammar, walk};
+use crate::regular::Grammar;
 use crate::rule::Rule;
 use crate::scope::{Actions, Resource};
 use crate::{Budget, Question};
@@ -20,7 +19,7 @@ type Wants = BTreeMap<String, BTreeSet<String>>;
 
 impl Asking<'_, '_> {
     /// Accounts that cannot be listed: for each rule that grants it, one that has just what the rule asks for.
-    pub(super) fn symbolic(&mut self, asked: &Wanted) -> Vec<Symbolic> {
+    pub(super) fn symbolic(&mut self, asked: &Wanted, narrow: &Narrow) -> Vec<Symbolic> {
         let mut found: Vec<Symbolic> = Vec::new();
         for number in self.near.clone() {
             let Some(rule) = self.rules.get(number).copied() else { continue };
@@ -69,6 +68,7 @@ impl Asking<'_, '_> {
                 self.say("no account was found that this rule decides for, and there may be one", Some(number));
             }
         }
+        self.except_others(&mut found, asked, narrow);
         found
     }
 
@@ -84,12 +84,7 @@ impl Asking<'_, '_> {
             }
         };
         let grammar = Grammar::of_names(&asked.kind);
-        let mut any = false;
-        let ended = walk(grammar, Some(&[&names]), &[language.source()], self.still, &mut |met| {
-            any = !met.matched.is_empty();
-            if any { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        any || ended.is_err()
+        self.may_be_both(grammar, &names, language.source())
     }
 
     /// The account and the labels that a rule wants of whoever asks about this name, where it takes them from the name.
