@@ -148,9 +148,9 @@ fn what_can_lists_the_rules_that_grant_an_account_anything() {
     let rules = "  - {match: {name: \"web/secret\"}, actions: []}\n  - {match: {name: \"${labels:team}/*\"}, actions: [push]}\n  - {match: {name: \"web/app\"}, actions: [pull]}\n";
     let (_folder, file) = policy(rules, "");
     let told = run(["what-can", &file, "alice"]);
-    let expected = "repository:web/*:push  acl[1], except where acl[0] decides, such as web/a\n";
+    let expected = "any:web/*:push  acl[1], except where acl[0] decides, such as web/a\n";
     assert_eq!((told.code, told.out.as_str()), (0, expected), "{}", told.err);
-    assert_eq!(run(["what-can", &file, ""]).out, "repository:web/app:pull  acl[2], such as web/app\n");
+    assert_eq!(run(["what-can", &file, ""]).out, "any:web/app:pull  acl[2], such as web/app\n");
     assert_eq!(json_of(&run(["what-can", &file, "alice", "--json"]).out)["rules"][0]["except"], json!([0]));
     for nobody in ["gone", "stranger"] {
         assert_eq!(run(["what-can", &file, nobody]).code, 1, "{nobody}");
@@ -164,7 +164,7 @@ fn what_can_says_what_has_to_agree_with_the_name() {
 "#;
     let (_folder, file) = policy(rules, "");
     let told = run(["what-can", &file, "alice"]);
-    let expected = r#"repository:/^apps/([^/]+)/.+$/:pull  acl[0], where labels.team (web) matches "${name:1}", such as apps/web/a
+    let expected = r#"any:/^apps/([^/]+)/.+$/:pull  acl[0], where labels.team (web) matches "${name:1}", such as apps/web/a
 "#;
     assert_eq!((told.code, told.out.as_str()), (0, expected), "{}", told.err);
     let told = json_of(&run(["what-can", &file, "alice", "--json"]).out);
@@ -251,7 +251,7 @@ fn time_limits_of_accounts_are_told() {
         "2100-01-01T00:00:00Z"
     );
     let told = run(["what-can", &ends, "alice"]);
-    let expected = "alice, until 2100-01-01T00:00:00Z:\nrepository:team/*:pull  acl[0] (the team), such as team/a\n";
+    let expected = "alice, until 2100-01-01T00:00:00Z:\nany:team/*:pull  acl[0] (the team), such as team/a\n";
     assert_eq!((told.code, told.out.as_str()), (0, expected), "{}", told.err);
     let told = run(["diff", &always, &ends]);
     assert!(
@@ -295,8 +295,8 @@ fn what_is_below_a_rule_for_all_leaves_no_answer_open() {
     for (arguments, out) in [
         (["who-can", &file, "pull", "repository:b"].as_slice(), "nobody\n"),
         (&["who-can", &file, "pull", "repository:b*"], "nobody\n"),
-        (&["what-can", &file, "alice"], "repository:a*:pull  acl[0], such as a\n"),
-        (&["what-can", &file, "stranger"], "repository:a*:pull  acl[0], such as a\n"),
+        (&["what-can", &file, "alice"], "any:a*:pull  acl[0], such as a\n"),
+        (&["what-can", &file, "stranger"], "any:a*:pull  acl[0], such as a\n"),
     ] {
         let told = run(arguments.iter().copied());
         assert_eq!((told.code, told.out.as_str()), (0, out), "{arguments:?}: {}", told.err);

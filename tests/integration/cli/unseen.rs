@@ -86,7 +86,7 @@ fn what_is_dockwardens_own_is_asked_for_under_its_own_service() {
 fn where_any_service_is_served_those_of_the_rule_are_told() {
     let (_folder, file) = policy("", "acl:\n  - {match: {service: \"r[12]\", name: \"a/*\"}, actions: [pull]}\n");
     let told = run(["what-can", &file, "alice"]);
-    assert!(told.out.starts_with("repository:a/*:pull  acl[0], for services r[12], such as a/a\n"), "{}", told.out);
+    assert!(told.out.starts_with("any:a/*:pull  acl[0], for services r[12], such as a/a\n"), "{}", told.out);
     let told = run(["who-can", &file, "pull", "repository:a/b", "--json"]);
     let told: Value = serde_json::from_str(&told.out).unwrap();
     assert_eq!(told["accounts"][1]["ways"][0]["service"], json!("r[12]"), "{told}");

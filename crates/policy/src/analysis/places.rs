@@ -16,7 +16,7 @@ use crate::scope::OURS;
 pub(super) const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The types that registries ask about.
-pub(super) const REGISTRY_TYPES: [&str; 2] = ["repository", "registry"];
+const REGISTRY_TYPES: [&str; 2] = ["repository", "registry"];
 
 /// Why nobody can tell what is decided for other types than those that were tried.
 pub(super) const OPEN_TYPES: &str = "types that were not tried may be told apart by these rules";

@@ -22,7 +22,7 @@ use super::aligned::Reach;
 use super::held::tags;
 use super::outcomes::{Live, Outcome};
 use super::places::{
-    DIGEST, Kinds, OPEN_SERVICES, OPEN_TYPES, REGISTRY_TYPES, addresses, is_open_in, kinds, labels_of, moments, types,
+    DIGEST, Kinds, OPEN_SERVICES, OPEN_TYPES, addresses, is_open_in, kinds, labels_of, moments, types,
 };
 use super::samples::Samples;
 use super::{DECIDED_BELOW, Narrow, Place, Unlisted, World, grants};
@@ -108,7 +108,7 @@ pub struct WhoCan {
 /// One thing that somebody may do.
 #[derive(Clone, Debug)]
 pub struct Can {
-    /// The type, or those that the rule matches, as it has them.
+    /// The types that the rule matches, as it has them, or `any`; one type where its names go by that, or where it is Dockwarden's own.
     pub kind: String,
     /// The names, as the rule has them with its placeholders filled in.
     pub name: String,
@@ -171,7 +171,6 @@ pub fn what_can(
             );
         }
     }
-    found.rules.sort_by_key(|can| can.way.rule);
     found.undecided = asking.undecided.into_iter().collect();
     found
 }
@@ -447,8 +446,10 @@ impl<'a, 'p> Asking<'a, 'p> {
         if !complete {
             self.say(OPEN_TYPES, None);
         }
-        let mut all: BTreeMap<(String, usize, Option<String>), Way> = BTreeMap::new();
-        for kind in types {
+        let mut all: Vec<(usize, String, usize, Way)> = Vec::new();
+        // What rules decide instead of others, of Dockwarden's own and of all else: of rules that decide nothing of a type as well.
+        let (mut of_ours, mut of_others) = (BTreeSet::new(), BTreeSet::new());
+        for (order, kind) in types.into_iter().enumerate() {
             let mut ways: BTreeMap<(usize, Option<String>), Way> = BTreeMap::new();
             let mut hidden = BTreeSet::new();
             let term = self.world.term(account);
@@ -465,34 +466,39 @@ impl<'a, 'p> Asking<'a, 'p> {
                 }
             }
             self.except(ways.values_mut(), &hidden);
-            all.extend(ways.into_iter().map(|((rule, service), way)| ((kind.clone(), rule, service), way)));
+            all.extend(ways.into_iter().map(|((rule, _), way)| (order, kind.clone(), rule, way)));
+            if kind == OURS { &mut of_ours } else { &mut of_others }.extend(hidden);
         }
-        let mut told: BTreeMap<(String, usize, String), Can> = BTreeMap::new();
+        let mut told: BTreeMap<(usize, usize, String, String), Can> = BTreeMap::new();
         let elsewhere: BTreeSet<usize> =
-            all.keys().filter(|(kind, _, _)| kind != OURS).map(|(_, rule, _)| *rule).collect();
-        for ((kind, rule, _), mut way) in all {
-            let own = self.rules.get(rule).copied();
+            all.iter().filter(|(_, kind, _, _)| kind != OURS).map(|(_, _, rule, _)| *rule).collect();
+        for (order, kind, rule, mut way) in all {
+            let Some(own) = self.rules.get(rule).copied() else { continue };
             // A rule about whatever there is names no right to manage anything, unless it lists one.
-            let is_incidental = own.is_some_and(|own| own.pattern(Field::Type).is_none() && !manages(own));
+            let is_incidental = own.pattern(Field::Type).is_none() && !manages(own);
             if kind == OURS && is_incidental && elsewhere.contains(&rule) {
                 continue;
             }
             way.where_name = self.ties(rule, account, labels);
             let name = self.names_told((account, labels), &kind, &way);
-            // A type that was tried stands for all that the rule matches, unless its names go by it.
-            let pattern = own.and_then(|own| own.pattern(Field::Type));
-            let is_one = kind == OURS
-                || REGISTRY_TYPES.contains(&kind.as_str())
-                || own.is_some_and(|own| own.names_by(Field::Type));
-            let kind = match (is_one, pattern) {
-                (true, _) => kind,
-                (false, None) => "any".to_owned(),
+            let is_one = kind == OURS || own.names_by(Field::Type);
+            if !is_one {
+                // A type that was tried stands for all that the rule matches, also for those of which others decide everything.
+                self.except(std::iter::once(&mut way), &of_others);
+                // Of the words for all, one is about what is Dockwarden's own, too.
+                if is_incidental && grants(Some(&own), &Action::Delete) {
+                    self.except(std::iter::once(&mut way), &of_ours);
+                }
+            }
+            let (order, kind) = match (is_one, own.pattern(Field::Type)) {
+                (true, _) => (order, kind),
+                (false, None) => (0, "any".to_owned()),
                 (false, Some(pattern)) => {
                     let values = FieldValues { account, kind: &kind, name: &way.example, service: &way.place.service };
-                    pattern.expand(&Bindings::new(values, labels))
+                    (0, pattern.expand(&Bindings::new(values, labels)))
                 }
             };
-            match told.entry((kind.clone(), rule, name.clone())) {
+            match told.entry((rule, order, kind.clone(), name.clone())) {
                 Entry::Vacant(place) => _ = place.insert(Can { kind, name, way }),
                 Entry::Occupied(mut known) => {
                     let known = &mut known.get_mut().way;

@@ -132,6 +132,58 @@ fn a_type_is_told_as_its_rule_has_it() {
     assert_eq!(kinds, ["/^a{6}[a-z]*$/", "repository", "plugin"]);
 }
 
+/// A rule is told with all the types that it is about, and with the rules that decide instead of it for some of them.
+#[test]
+fn a_type_that_was_tried_is_not_told_for_all_that_a_rule_matches() {
+    let of = |kind: Option<&str>, name: Option<&str>, actions: &str| RuleText {
+        account: Some("alice".to_owned()),
+        kind: kind.map(str::to_owned),
+        name: name.map(str::to_owned),
+        actions: super::listed(actions),
+        ..RuleText::default()
+    };
+    let told = |rules: &[RuleText]| -> Vec<(String, String, usize, Vec<usize>)> {
+        let list = acl(rules);
+        let can = what_can(&one_account(&list, &[], Unlisted::Nobody), "alice", &labels(&[]), &everywhere(), &|| true);
+        assert_eq!(can.undecided, []);
+        let told =
+            can.rules.into_iter().map(|can| (can.kind, can.name, can.way.rule, can.way.except.into_iter().collect()));
+        told.collect()
+    };
+    let row = |kind: &str, name: &str, rule: usize, except: &[usize]| {
+        (kind.to_owned(), name.to_owned(), rule, except.to_vec())
+    };
+    assert_eq!(told(&[of(None, None, "*")]), [row("any", "any", 0, &[])]);
+    assert_eq!(
+        told(&[
+            of(Some("repository"), None, "pull"),
+            of(Some("registry"), Some("catalog"), ""),
+            of(Some("/^reg|plugin/"), None, "*"),
+            of(None, None, "push"),
+        ]),
+        [
+            row("repository", "any", 0, &[]),
+            row("registry", "catalog", 1, &[]),
+            row("/^reg|plugin/", "any", 2, &[1]),
+            row("any", "any", 3, &[0, 1, 2]),
+        ]
+    );
+    assert_eq!(
+        told(&[of(Some("repository"), None, ""), of(Some("plugin"), None, ""), of(None, None, "push")]),
+        [row("repository", "any", 0, &[]), row("plugin", "any", 1, &[]), row("any", "any", 2, &[0, 1])]
+    );
+    // What is about Dockwarden's own by itself is told by itself, and names that hold the type for each.
+    assert_eq!(
+        told(&[of(Some("dockwarden"), Some("tokens/*"), ""), of(None, None, "pull,list")]),
+        [row("dockwarden", "tokens/*", 0, &[]), row("any", "any", 1, &[]), row("dockwarden", "any", 1, &[0])]
+    );
+    // Where nothing but one type is left to it, the example is of that type.
+    let list = acl(&[of(Some("/^(repository|registry)$/"), None, ""), of(Some("r*"), None, "pull")]);
+    let can = what_can(&one_account(&list, &[], Unlisted::Nobody), "alice", &labels(&[]), &everywhere(), &|| true);
+    assert_eq!((can.rules[1].kind.as_str(), &can.rules[1].way.except), ("r*", &[0].into()));
+    assert!(!["repository", "registry"].contains(&can.rules[1].way.place.kind.as_str()), "{can:?}");
+}
+
 /// Names that only the account's labels give are found for who comes in newly, and for what an account can.
 #[test]
 fn who_is_let_in_by_one_policy_only_is_tried_with_names_of_their_labels() {
