@@ -88,9 +88,9 @@ pub struct Ways {
 pub struct Symbolic {
     /// The rule that grants it.
     pub way: Way,
-    /// The only account that it is about, where it is about one.
+    /// The only account that it is about, where it is about one; or what the rule has, where the name says which one.
     pub account: Option<String>,
-    /// The labels that are wanted, each with a value that will do.
+    /// The labels that are wanted, each with a value that will do: the only one, or `*`, or what the rule has, where others will do as well.
     pub labels: BTreeMap<String, BTreeSet<String>>,
 }
 

@@ -188,3 +188,60 @@ fn what_is_said_of_anyone_holds_for_every_random_account() {
     }
     assert!(told > 1000 && excepted > 100, "{told} {excepted}");
 }
+
+/// Whoever is tried is one of those who may: what that one is called, and has, is no condition where others will do.
+#[test]
+fn what_was_tried_is_never_told_as_a_condition() {
+    let any = |text: &str| Names::AnyOf(Pattern::compile(text).unwrap());
+    let one = |text: &str| Names::One(text.to_owned());
+    let tagged = |tag: &str| RuleText { tag: Some(tag.to_owned()), ..rule("a/app", "pull") };
+    let by_name = |rule: RuleText| with_label("t", "${name:1}", rule);
+    let groups = || rule(r"/^([a-z]+)\/app$/", "pull");
+    let own_tie = |field: &str, pattern: &str| (field.to_owned(), pattern.to_owned());
+    for (rule, names, account, labels, ties) in [
+        (rule("${labels:t}/*", "pull"), any("*/app"), None, Some("*"), vec![own_tie("name", "${labels:t}/*")]),
+        (rule("${account}/*", "pull"), any("*/app"), None, None, vec![own_tie("name", "${account}/*")]),
+        (by_name(groups()), any("*/app"), None, Some("${name:1}"), vec![own_tie("labels.t", "${name:1}")]),
+        (of("${name:1}", groups()), any("*/app"), Some("${name:1}"), None, vec![own_tie("account", "${name:1}")]),
+        (tagged("${labels:t}"), one("a/app"), None, Some("*"), vec![]),
+        // Of one name, what it asks for is all that will do.
+        (rule("${labels:t}/*", "pull"), one("a/app"), None, Some("a"), vec![]),
+        (rule("${account}/*", "pull"), one("a/app"), Some("a"), None, vec![]),
+        (by_name(groups()), one("a/app"), None, Some("a"), vec![]),
+        (with_label("t", "a", rule("${labels:t}/*", "pull")), one("a/app"), None, Some("a"), vec![]),
+        (of("${name:1}", groups()), one("a/app"), Some("a"), None, vec![]),
+        // What the rule wants of a label besides says less than the name does.
+        (
+            with_label("t", "/^a/", rule("${labels:t}/*", "pull")),
+            one("a/app"),
+            None,
+            Some("a"),
+            vec![own_tie("name", "${labels:t}/*")],
+        ),
+        (
+            of("/^a/", rule("${account}/*", "pull")),
+            one("a/app"),
+            Some("a"),
+            None,
+            vec![own_tie("name", "${account}/*")],
+        ),
+    ] {
+        let told = pulled(std::slice::from_ref(&rule), names, &everywhere());
+        assert_eq!(told.undecided, [], "{rule:#?}");
+        let [told] = told.symbolic.as_slice() else { panic!("{rule:#?}: {told:#?}") };
+        let values: Option<Vec<&str>> = told.labels.get("t").map(|values| values.iter().map(String::as_str).collect());
+        assert_eq!(told.account.as_deref(), account, "{rule:#?}");
+        assert_eq!(values, labels.map(|value| vec![value]), "{rule:#?}");
+        let told: Vec<_> =
+            told.way.where_name.iter().map(|tie| own_tie(&tie.field.to_string(), &tie.pattern)).collect();
+        assert_eq!(told, ties, "{rule:#?}");
+    }
+    // What was tried is no value of theirs either, and others than that one may be refused above.
+    let rules = [of("/^tmp-/", RuleText::default()), of("${name:1}", groups()), rule("${account}/*", "pull")];
+    let found = pulled(&rules, any("*/app"), &everywhere());
+    for told in &found.symbolic {
+        assert!(told.way.where_name.iter().all(|tie| tie.values.is_empty()), "{told:#?}");
+        assert!(told.way.except.contains(&0), "{told:#?}");
+    }
+    assert!(!found.symbolic.is_empty());
+}

@@ -121,7 +121,12 @@ impl<'p> Asking<'_, 'p> {
         let is_plain = |pattern: &&Pattern| pattern.placeholders().next().is_none();
         let Some(other) = other.pattern(Field::Account).filter(is_plain) else { return true };
         let Some(own) = own.pattern(Field::Account).filter(is_plain) else {
-            return told.account.as_deref().is_none_or(|account| may_match(other, account));
+            // An account, or what it has to be by the name, as the rule has it.
+            let account = told
+                .account
+                .as_deref()
+                .filter(|told| own.pattern(Field::Account).is_none_or(|own| own.text() != *told));
+            return account.is_none_or(|account| may_match(other, account));
         };
         match (other.literal(), own.literal()) {
             (_, Some(account)) => return may_match(other, account),

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::{Asking, Names, Symbolic, Wanted};
+use super::{Asking, Names, Symbolic, Tie, Wanted, Way};
 use crate::analysis::unlisted::{shortest, somebody, wanted};
 use crate::analysis::{Narrow, grants};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
 use crate::regular::Grammar;
-use crate::rule::Rule;
+use crate::rule::{MatchField, Rule};
 use crate::scope::{Actions, Resource};
 use crate::{Budget, Question};
+
+/// What a label is told with where any value will do, as a rule would have it.
+const ANY_VALUE: &str = "*";
 
 /// The values that are wanted of each label.
 type Wants = BTreeMap<String, BTreeSet<String>>;
@@ -44,13 +47,16 @@ impl Asking<'_, '_> {
                 taken.extend(ways.ways.iter().map(|way| Some(way.rule)));
                 if let Some(way) = ways.ways.into_iter().find(|way| way.rule == number) {
                     shown = true;
-                    let named = rule.pattern(Field::Account).is_none() && !names_account(rule);
-                    let account = (!named).then_some(account);
-                    if !found
-                        .iter()
-                        .any(|known| known.way.rule == number && known.labels == labels && known.account == account)
-                    {
-                        found.push(Symbolic { way, account, labels });
+                    // All names that a pattern matches say what fills them as one name does.
+                    let is_one = match asked.names {
+                        Names::One(_) | Names::AllOf(_) => true,
+                        Names::AnyOf(_) => false,
+                    };
+                    let told = told(rule, is_one, (account, labels), way);
+                    if !found.iter().any(|known| {
+                        known.way.rule == number && known.labels == told.labels && known.account == told.account
+                    }) {
+                        found.push(told);
                     }
                 }
             }
@@ -164,6 +170,58 @@ impl Asking<'_, '_> {
     }
 }
 
+/// Whoever a rule is for, as far as one who was tried, and by it may do something, stands for others: of what that one is called and has,
+/// only what others need as well.
+fn told(rule: &Rule, is_one: bool, (account, mut labels): (String, Wants), mut way: Way) -> Symbolic {
+    let name = rule.pattern(Field::Name);
+    let fills_name = |label: &String| {
+        let mut holes = name.into_iter().flat_map(Pattern::placeholders);
+        holes.any(|hole| matches!(hole, Placeholder::Label(own) if own == label))
+    };
+    // Where the name says less of what fills it than is told, it is told which names are meant.
+    let mut is_held = false;
+    for (label, values) in &mut labels {
+        let own = rule.label_patterns().iter().find(|(own, _)| own == label).map(|(_, pattern)| pattern);
+        match own {
+            Some(pattern) if pattern.placeholders().next().is_none() => {
+                is_held |= pattern.literal().is_none() && fills_name(label);
+            }
+            // One name says what the value has to be.
+            Some(_) if is_one => {}
+            Some(pattern) => *values = BTreeSet::from([pattern.text().to_owned()]),
+            None if is_one && fills_name(label) => {}
+            None => {
+                is_held |= fills_name(label);
+                *values = BTreeSet::from([ANY_VALUE.to_owned()]);
+            }
+        }
+    }
+    let takes_account = name.is_some_and(|name| name.mentions(Field::Account));
+    let elsewhere = [Field::Type, Field::Service].into_iter().filter_map(|field| rule.pattern(field));
+    let account = match rule.pattern(Field::Account) {
+        Some(pattern) if pattern.literal().is_some() => Some(account),
+        Some(pattern) if pattern.placeholders().next().is_none() => {
+            is_held |= takes_account;
+            Some(account)
+        }
+        Some(pattern) => Some(if is_one { account } else { pattern.text().to_owned() }),
+        None if elsewhere.into_iter().any(|pattern| pattern.mentions(Field::Account)) => Some(account),
+        None if is_one => takes_account.then_some(account),
+        None => {
+            is_held |= takes_account;
+            None
+        }
+    };
+    for tie in &mut way.where_name {
+        tie.values.clear();
+    }
+    if let Some(name) = name.filter(|_| is_held) {
+        let pattern = name.text().to_owned();
+        way.where_name.push(Tie { field: MatchField::Name, pattern, values: Vec::new() });
+    }
+    Symbolic { way, account, labels }
+}
+
 /// All pieces of a name, each once, the short ones first.
 fn pieces(name: &str) -> BTreeSet<&str> {
     let ends = 0..=name.len();
@@ -171,8 +229,4 @@ fn pieces(name: &str) -> BTreeSet<&str> {
         .flat_map(|from| ends.clone().filter_map(move |to| name.get(from..to)))
         .filter(|piece| !piece.is_empty())
         .collect()
-}
-
-fn names_account(rule: &Rule) -> bool {
-    Field::ALL.into_iter().filter_map(|field| rule.pattern(field)).any(|pattern| pattern.mentions(Field::Account))
 }

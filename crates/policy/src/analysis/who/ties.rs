@@ -3,7 +3,7 @@
 use crate::pattern::{Field, LabelValue, LabelValues, Pattern};
 use crate::rule::{MatchField, Rule};
 
-/// A condition that takes something from the name.
+/// A condition that takes something from the name; or the name's own, where what fills it is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tie {
     /// What is held against the name.
