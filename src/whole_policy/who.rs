@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::analysis::{Names, Symbolic, Term, Tie, Wanted, Way, Ways, WhatCan, WhoCan};
+use policy::analysis::{Can, Names, Symbolic, Term, Tie, Wanted, Way, Ways, WhatCan, WhoCan};
 use policy::pattern::{Field, Pattern};
 use policy::rule::Grants;
 use policy::scope::{Action, Resource, words};
@@ -163,11 +163,11 @@ pub fn wanted(action: &str, resource: &str, of_pattern: OfPattern) -> Result<Wan
     Ok(Wanted { action, kind: kind.to_owned(), names })
 }
 
-/// What a rule grants, in words; nothing where it refuses.
-pub fn actions_of(policy: &WholePolicy, rule: usize) -> String {
-    match policy.rule(rule).map(|rule| rule.grants()) {
+/// What a rule grants there, in words; nothing where it refuses, or lists only what nobody asks for there.
+pub fn actions_of(policy: &WholePolicy, can: &Can) -> String {
+    match policy.rule(can.way.rule).map(|rule| rule.grants()) {
         Some(Grants::All) => "*".to_owned(),
-        Some(Grants::Listed(listed)) => words(listed),
+        Some(Grants::Listed(listed)) => words(&can.rights(listed)),
         None => String::new(),
     }
 }
@@ -281,7 +281,7 @@ impl WhatCanTold {
     /// What was found in this policy about an account: what rules grant it.
     pub fn of(found: &WhatCan, account: &str, policy: &WholePolicy) -> WhatCanTold {
         let rules = found.rules.iter().filter_map(|can| {
-            let actions = actions_of(policy, can.way.rule);
+            let actions = actions_of(policy, can);
             let (kind, name) = (can.kind.clone(), can.name.clone());
             (!actions.is_empty()).then_some(CanTold { kind, name, actions, way: WayTold::of(policy, &can.way)? })
         });

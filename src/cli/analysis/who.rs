@@ -112,8 +112,7 @@ fn what(arguments: &WhatArguments) -> Result<u8, Refused> {
     let narrow = only.within([&policy])?;
     let found = analysis::what_can(&policy.world(), account, &labels, &narrow, &still());
     let code = if found.undecided.is_empty() { DONE } else { UNDECIDED };
-    let actions = |rule| actions_of(&policy, rule);
-    let granting: Vec<_> = found.rules.iter().filter(|can| !actions(can.way.rule).is_empty()).collect();
+    let granting: Vec<_> = found.rules.iter().filter(|can| !actions_of(&policy, can).is_empty()).collect();
     if *json {
         return print(&WhatCanTold::of(&found, account, &policy), code);
     }
@@ -122,7 +121,7 @@ fn what(arguments: &WhatArguments) -> Result<u8, Refused> {
         term => format!("{}{term}:\n", printable(account)),
     };
     for can in &granting {
-        let scope = printable(&format!("{}:{}:{}", can.kind, can.name, actions(can.way.rule)));
+        let scope = printable(&format!("{}:{}:{}", can.kind, can.name, actions_of(&policy, can)));
         out.push_str(&format!("{scope}  {}, such as {}\n", in_words(&policy, &can.way), printable(&can.way.example)));
     }
     if granting.is_empty() {

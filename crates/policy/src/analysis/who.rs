@@ -116,6 +116,18 @@ pub struct Can {
     pub way: Way,
 }
 
+impl Can {
+    /// Of the actions that its rule lists, those that somebody asks for there: what only registries know is nothing that Dockwarden does, and
+    /// a name that no repository has is none of their resources.
+    pub fn rights(&self, listed: &Actions) -> Actions {
+        let is_right = |action: &&Action| match action {
+            Action::All | Action::Pull | Action::Push => self.kind != OURS,
+            Action::Delete | Action::Other(_) => true,
+        };
+        listed.iter().filter(is_right).cloned().collect()
+    }
+}
+
 /// What an account may do.
 #[derive(Clone, Debug, Default)]
 pub struct WhatCan {

@@ -6,7 +6,7 @@ use policy::acl::Acl;
 use policy::analysis::{Below, Findings, Names, Shift, Side, Unlisted, World, what_can, who_can};
 use policy::pattern::{LabelValue, Pattern};
 use policy::rule::{MatchField, RuleText};
-use policy::scope::Action;
+use policy::scope::{Action, words};
 
 use super::{acl, asked, everywhere, found, labels, rule};
 
@@ -182,6 +182,23 @@ fn a_type_that_was_tried_is_not_told_for_all_that_a_rule_matches() {
     let can = what_can(&one_account(&list, &[], Unlisted::Nobody), "alice", &labels(&[]), &everywhere(), &|| true);
     assert_eq!((can.rules[1].kind.as_str(), &can.rules[1].way.except), ("r*", &[0].into()));
     assert!(!["repository", "registry"].contains(&can.rules[1].way.place.kind.as_str()), "{can:?}");
+}
+
+/// A name that no repository has may be one of Dockwarden's own, of whom nobody asks to pull it.
+#[test]
+fn what_nobody_can_ask_for_is_no_right() {
+    let told = |name: &str, actions: &str| -> Vec<String> {
+        let list = acl(&[rule(name, actions)]);
+        let can = what_can(&one_account(&list, &[], Unlisted::Nobody), "alice", &labels(&[]), &everywhere(), &|| true);
+        let told = can.rules.iter().map(|can| {
+            let rights = can.rights(&super::listed(actions).iter().filter_map(|word| Action::parse(word)).collect());
+            format!("{}:{}", can.kind, words(&rights))
+        });
+        told.collect()
+    };
+    assert_eq!(told("a_b:5000/x", "pull"), ["dockwarden:"]);
+    assert_eq!(told("a_b:5000/x", "pull,push,delete,list"), ["dockwarden:delete,list"]);
+    assert_eq!(told("a/x", "pull,list"), ["any:list,pull", "dockwarden:list"]);
 }
 
 /// Names that only the account's labels give are found for who comes in newly, and for what an account can.
