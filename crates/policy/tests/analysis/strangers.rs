@@ -147,6 +147,26 @@ fn exceptions_among_very_many_rules_are_found_in_time() {
     assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
+/// As long as it takes without those who cannot be listed.
+#[test]
+fn ten_thousand_accounts_and_anybody_else_are_looked_at_in_time() {
+    let rules: Vec<RuleText> = (0..1000)
+        .map(|number| of(&format!("user-{number}"), rule("*/app", "push")))
+        .chain((0..200).map(|number| of(&format!("/^x{number}-/"), rule("${labels:t}/*", ""))))
+        .chain([rule("${account}/*", "push"), rule(r"/^prod\/.*$/", "pull")])
+        .collect();
+    let list = acl(&rules);
+    let names: Vec<String> = (0..10_000).map(|number| format!("user-{number}")).collect();
+    let accounts: Vec<_> = names.iter().map(|name| (name.as_str(), labels(&[]))).collect();
+    let world = World { unlisted: Unlisted::Anybody, ..world(&list, &accounts) };
+    let began = std::time::Instant::now();
+    let found = who_can(&world, &asked(Action::Pull, Names::One("prod/app".to_owned())), &everywhere(), &|| true);
+    assert_eq!((found.accounts.len(), found.symbolic.len()), (9_000, 1));
+    // The account that is called so, and those of the refusals.
+    assert_eq!(found.symbolic[0].way.except, (1000..=1200).collect());
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
 /// Whoever is told as anyone is granted it by that rule, or decided for by one of its exceptions.
 #[test]
 fn what_is_said_of_anyone_holds_for_every_random_account() {

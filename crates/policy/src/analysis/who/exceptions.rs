@@ -150,8 +150,12 @@ impl<'p> Asking<'_, 'p> {
         both
     }
 
-    /// Whether any text is of both.
+    /// Whether any text is of both, or there was no time to tell.
     pub(super) fn may_be_both(&self, grammar: Grammar, one: &str, other: &str) -> bool {
+        // Each walk may be short, and there can be one for each rule.
+        if !(self.still)() {
+            return true;
+        }
         let mut both = false;
         let ended = walk(grammar, Some(&[one]), &[other], self.still, &mut |met| {
             both = !met.matched.is_empty();
