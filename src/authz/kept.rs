@@ -418,14 +418,7 @@ impl<K: Keeper> Rules<K> {
                     warn!(reason = "rules_unnumbered", source = K::KEY, "{remark}");
                 }
                 let current = Current { acl: Arc::new(acl), seqs: seqs.into(), remark, digest, seen: Mutex::new(seen) };
-                let passed = self.pass(current).await;
-                // That is a no, and not a reading that failed: the last good rules do not grow old by it.
-                if matches!(passed, Err(Trouble::KeptOut(_)))
-                    && let Some(in_use) = self.in_use.load().as_ref()
-                {
-                    in_use.seen_at(seen);
-                }
-                passed?;
+                self.pass(current, seen).await?;
                 self.refused(Vec::new());
                 info!(source = K::KEY, rules, "new rules are in use");
                 Ok(())
@@ -437,8 +430,8 @@ impl<K: Keeper> Rules<K> {
         }
     }
 
-    /// Puts rules in place, if the gate lets them.
-    async fn pass(&self, newer: Current) -> Result<(), Trouble> {
+    /// Puts rules in place that were there at this moment, if the gate lets them.
+    async fn pass(&self, newer: Current, seen: Instant) -> Result<(), Trouble> {
         let (gate, in_use) = (Arc::clone(&self.gate), Arc::clone(&self.in_use));
         // Tests may take a while, as compiling does.
         let passed = tokio::task::spawn_blocking(move || {
@@ -461,6 +454,10 @@ impl<K: Keeper> Rules<K> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(tests)) => {
                 self.refused(tests.iter().map(|test| test.test.to_string()).collect());
+                // That is a no, and not a reading that failed: the last good rules do not grow old by it.
+                if let Some(in_use) = self.in_use.load().as_ref() {
+                    in_use.seen_at(seen);
+                }
                 Err(Trouble::KeptOut(tests))
             }
             Err(_) => {

@@ -17,11 +17,13 @@ use crate::access::{Decision, Denied, Grant, Names, Viewer};
 use crate::app::{App, Snapshot};
 use crate::authn::{Account, Credentials, IdentifiedBy, Identity, Method, Narrowing};
 use crate::client_address::{NoAddress, Peer};
+use crate::client_network::ClientNetwork;
 use crate::config::{Api, Challenge};
 use crate::decision_log::{self, Asker, DecisionId, Fault, LoggedToken};
 use crate::decisions::Decisions;
 use crate::secrets::TokenOfSecret;
 use crate::token::{Claims, NotOurs};
+use crate::turns::Client;
 
 /// The header that names the registry's protocol; old clients look for it before they log in.
 pub(super) const API_VERSION: (HeaderName, HeaderValue) =
@@ -118,6 +120,11 @@ impl<'a> Visit<'a> {
     /// What the client calls itself.
     pub(super) fn client(&self) -> &str {
         &self.client
+    }
+
+    /// In whose turn what this client asks for is done.
+    pub(super) fn whose_turn(&self) -> Client {
+        self.snapshot.access.attempts().client(ClientNetwork::of(self.asker.address))
     }
 
     /// Takes note of what is presented.

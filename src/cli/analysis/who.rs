@@ -112,7 +112,6 @@ fn what(arguments: &WhatArguments) -> Result<u8, Refused> {
     let narrow = only.within([&policy])?;
     let found = analysis::what_can(&policy.world(), account, &labels, &narrow, &still());
     let code = if found.undecided.is_empty() { DONE } else { UNDECIDED };
-    let granting: Vec<_> = found.rules.iter().filter(|can| !actions_of(&policy, can).is_empty()).collect();
     if *json {
         return print(&WhatCanTold::of(&found, account, &policy), code);
     }
@@ -120,8 +119,10 @@ fn what(arguments: &WhatArguments) -> Result<u8, Refused> {
         always if always.is_empty() => String::new(),
         term => format!("{}{term}:\n", printable(account)),
     };
-    for can in &granting {
-        let scope = printable(&format!("{}:{}:{}", can.kind, can.name, actions_of(&policy, can)));
+    let granting = found.rules.iter().map(|can| (can, actions_of(&policy, can)));
+    let granting: Vec<_> = granting.filter(|(_, actions)| !actions.is_empty()).collect();
+    for (can, actions) in &granting {
+        let scope = printable(&format!("{}:{}:{actions}", can.kind, can.name));
         out.push_str(&format!("{scope}  {}, such as {}\n", in_words(&policy, &can.way), printable(&can.way.example)));
     }
     if granting.is_empty() {

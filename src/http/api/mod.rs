@@ -37,7 +37,6 @@ use crate::access::Decision;
 use crate::app::App;
 use crate::authn::{Credentials, Identity, Method};
 use crate::client_address::Peer;
-use crate::client_network::ClientNetwork;
 use crate::config::Api;
 use crate::decision_log::{Asker, Door};
 use crate::identity::{Account, LookUp};
@@ -176,8 +175,7 @@ async fn revoke_presented(
     presented: &str,
     now: OffsetDateTime,
 ) -> Result<Response, Refused> {
-    let from = ClientNetwork::of(visit.asker.address);
-    let _turn = lasting.turn(visit.snapshot.access.attempts().client(from)).await?;
+    let _turn = lasting.turn(visit.whose_turn()).await?;
     if let Some(id) = lasting.revoke_presented(presented, now).await? {
         info!(decision.id = visit.id.as_str(), secret.id = &*id.0, "a secret was revoked by whoever has it");
     }

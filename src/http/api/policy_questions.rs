@@ -18,8 +18,7 @@ use super::{SERVICE, admit, asked, reply};
 use crate::access::Denied;
 use crate::app::{Snapshot, Source};
 use crate::authz::rules::{KIND as ACL, Rules, read as read_rules};
-use crate::client_network::ClientNetwork;
-use crate::config::Invalid;
+use crate::config::{Invalid, SecretsOf};
 use crate::http::visit::Visit;
 use crate::policy_tests::{Comments, NAME as TESTS, PolicyAction, Read, Summary, Tests, read as read_tests, run};
 use crate::turns::{Turn, Turns};
@@ -129,8 +128,7 @@ pub(in crate::http) async fn turn(visit: &Visit<'_>) -> Result<Turn, Refused> {
 
 /// The same among those who ask something else.
 pub(super) async fn turn_of(turns: &Turns, visit: &Visit<'_>) -> Result<Turn, Refused> {
-    let client = visit.snapshot.access.attempts().client(ClientNetwork::of(visit.asker.address));
-    Ok(turns.turn(client, crate::clock::now() + PATIENCE).await?)
+    Ok(turns.turn(visit.whose_turn(), crate::clock::now() + PATIENCE).await?)
 }
 
 /// Compares rules where no thread that serves requests is kept from others. The work is told whether somebody still waits for it, and
@@ -214,7 +212,7 @@ impl Given {
         let Findings { problems, mut warnings, .. } = self.findings;
         if let Some(rules) = &self.rules {
             let unread = |cause: Invalid| Denied::Unavailable { backend: FILE, cause: cause.into() };
-            warnings.extend(source.load(Secrets::Read).map_err(unread)?.lint_given(rules));
+            warnings.extend(source.load(SecretsOf::backends()).map_err(unread)?.lint_given(rules));
         }
         Ok(Checked {
             rules: self.rules.map_or(0, |rules| rules.acl.rules().len()),

@@ -17,7 +17,6 @@ use super::{Desk, Form, query};
 use crate::access::Denied;
 use crate::authn::{Credentials, Method};
 use crate::backend::sign_in::{Answer, Flow as Asked, NotSignedIn, SignIn, SignedIn};
-use crate::client_network::ClientNetwork;
 use crate::digest::sha256;
 use crate::http::credentials;
 use crate::http::visit::Visit;
@@ -170,16 +169,16 @@ impl Desk<'_, '_> {
         people: &dyn SignIn,
         (code, issuer): (&str, Option<&str>),
     ) -> Result<Response, Problem> {
-        let (code, attempts) = (Secret::new(code), self.visit.snapshot.access.attempts());
-        let network = ClientNetwork::of(self.visit.asker.address);
+        let client = self.visit.whose_turn();
         // Anybody can begin a sign-in and bring a code of their own making, which costs the records and the provider a question.
-        let attempt = attempts.begin_return(&flow.state, network).map_err(Problem::TooManyReturns)?;
+        let attempts = self.visit.snapshot.access.attempts();
+        let attempt = attempts.begin_return(&flow.state, client.network).map_err(Problem::TooManyReturns)?;
         self.use_up(("flow", &flow.state), time::Duration::seconds(flow::LONGEST)).await?;
         let key = &self.section.key;
         let (nonce, verifier) = (flow.nonce(key), flow.verifier(key));
         let asked = Asked { state: &flow.state, nonce: &nonce, verifier: &verifier };
-        let (answer, way) = (Answer { code: &code, issuer, client: attempts.client(network) }, flow.way.as_deref());
-        let found = people.finish(way, &asked, &answer, self.now).await;
+        let (code, way) = (Secret::new(code), flow.way.as_deref());
+        let found = people.finish(way, &asked, &Answer { code: &code, issuer, client }, self.now).await;
         let SignedIn { account, mark } = match found.map_err(Problem::Unavailable)? {
             Ok(signed_in) => signed_in,
             Err(NotSignedIn::Wrong(why)) => {
@@ -279,10 +278,8 @@ pub(super) async fn use_up(
     life: time::Duration,
     now: OffsetDateTime,
 ) -> Result<(), Problem> {
-    let from = ClientNetwork::of(visit.asker.address);
-    let client = visit.snapshot.access.attempts().client(from);
     let over = now.saturating_add(life).saturating_add(CLOCKS_APART);
-    match lasting.use_up((&Desk::used_up(used), over), client, now).await.map_err(Problem::Unavailable)? {
+    match lasting.use_up((&Desk::used_up(used), over), visit.whose_turn(), now).await.map_err(Problem::Unavailable)? {
         Presented::First => Ok(()),
         Presented::Again => Err(Problem::Flow(Cow::Borrowed("it was finished already; begin once more"))),
     }

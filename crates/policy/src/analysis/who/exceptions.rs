@@ -55,7 +55,7 @@ impl<'p> Asking<'_, 'p> {
             (Some(network), Some(address)) => network.contains(&address.to_canonical()),
             (Some(_), None) | (None, _) => true,
         };
-        let right_kind = rule.pattern(Field::Type).is_none_or(|pattern| may_match(pattern, &asked.kind));
+        let right_kind = rule.pattern(Field::Type).is_none_or(|pattern| may_take(pattern, &asked.kind));
         in_time && from_there && right_kind && self.is_of_others(rule) && self.names_any(rule, asked, known)
     }
 
@@ -88,11 +88,7 @@ impl<'p> Asking<'_, 'p> {
             | Placeholder::Label(_) => true,
         };
         let language = pattern.language(&Bindings::new(values, &nothing), &is_open);
-        let names = match &asked.names {
-            Names::One(name) => regex_syntax::escape(name),
-            Names::AnyOf(pattern) | Names::AllOf(pattern) => at_most(pattern),
-        };
-        let any = self.may_be_both(Grammar::of_names(&asked.kind), &names, language.source());
+        let any = self.may_name(asked, language.source());
         known.names.insert((pattern.text(), account), any);
         any
     }
@@ -108,7 +104,7 @@ impl<'p> Asking<'_, 'p> {
         };
         let services = other
             .pattern(Field::Service)
-            .is_none_or(|pattern| told.way.services.iter().any(|service| may_match(pattern, service)));
+            .is_none_or(|pattern| told.way.services.iter().any(|service| may_take(pattern, service)));
         networks
             && !is_before(other, own)
             && !is_before(own, other)
@@ -126,11 +122,11 @@ impl<'p> Asking<'_, 'p> {
                 .account
                 .as_deref()
                 .filter(|told| own.pattern(Field::Account).is_none_or(|own| own.text() != *told));
-            return account.is_none_or(|account| may_match(other, account));
+            return account.is_none_or(|account| may_take(other, account));
         };
         match (other.literal(), own.literal()) {
-            (_, Some(account)) => return may_match(other, account),
-            (Some(account), None) => return may_match(own, account),
+            (_, Some(account)) => return may_take(other, account),
+            (Some(account), None) => return may_take(own, account),
             (None, None) => {}
         }
         let (one, two) = (other.beginning(), own.beginning());
@@ -150,8 +146,17 @@ impl<'p> Asking<'_, 'p> {
         both
     }
 
+    /// Whether any of the names that are asked about is of this language.
+    pub(super) fn may_name(&self, asked: &Wanted, language: &str) -> bool {
+        let names = match &asked.names {
+            Names::One(name) => regex_syntax::escape(name),
+            Names::AnyOf(pattern) | Names::AllOf(pattern) => at_most(pattern),
+        };
+        self.may_be_both(Grammar::of_names(&asked.kind), &names, language)
+    }
+
     /// Whether any text is of both, or there was no time to tell.
-    pub(super) fn may_be_both(&self, grammar: Grammar, one: &str, other: &str) -> bool {
+    fn may_be_both(&self, grammar: Grammar, one: &str, other: &str) -> bool {
         // Each walk may be short, and there can be one for each rule.
         if !(self.still)() {
             return true;
@@ -166,6 +171,6 @@ impl<'p> Asking<'_, 'p> {
 }
 
 /// Whether a pattern could match a text, whatever its placeholders stand for.
-fn may_match(pattern: &Pattern, text: &str) -> bool {
+fn may_take(pattern: &Pattern, text: &str) -> bool {
     pattern.placeholders().next().is_some() || pattern.matches_alone(text).unwrap_or(true)
 }

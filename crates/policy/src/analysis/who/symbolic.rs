@@ -6,10 +6,10 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::{Asking, Names, Symbolic, Tie, Wanted, Way};
+use crate::analysis::spare::at_most;
 use crate::analysis::unlisted::{shortest, somebody, wanted};
 use crate::analysis::{Narrow, grants};
 use crate::pattern::{Bindings, Field, FieldValues, LabelValue, LabelValues, Pattern, Placeholder};
-use crate::regular::Grammar;
 use crate::rule::{MatchField, Rule};
 use crate::scope::{Actions, Resource};
 use crate::{Budget, Question};
@@ -81,16 +81,7 @@ impl Asking<'_, '_> {
     /// Whether the rule could match any of the names, whatever its placeholders stand for.
     fn may_match(&self, rule: &Rule, asked: &Wanted) -> bool {
         let Some(pattern) = rule.pattern(Field::Name) else { return true };
-        let nothing = LabelValues::new();
-        let language = pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true);
-        let names = match &asked.names {
-            Names::One(name) => regex_syntax::escape(name),
-            Names::AnyOf(pattern) | Names::AllOf(pattern) => {
-                pattern.language(&Bindings::new(FieldValues::default(), &nothing), &|_| true).source().to_owned()
-            }
-        };
-        let grammar = Grammar::of_names(&asked.kind);
-        self.may_be_both(grammar, &names, language.source())
+        self.may_name(asked, &at_most(pattern))
     }
 
     /// The account and the labels that a rule wants of whoever asks about this name, where it takes them from the name.
